@@ -1,1 +1,21 @@
-//! Placeholder.
+//! Bessemer's agent: the hands.
+//!
+//! Runs as PID 1 of a deploy ramdisk or as an ordinary process, dials the controller, runs steps, trusts only
+//! the certificate authority of its boot parameters. Nothing listens here.
+//!
+//! Rooms: [`init`] PID 1 duties · [`parameters`] finds boot parameters · [`link`] enrolment, session, reconnect ·
+//! [`runner`] one loop that runs steps · [`report`] events and logs out · [`steps`] one file per step ·
+//! [`stream`] image bytes, one adapter per file · [`disk`] block devices · [`inventory`] reads a sysfs root.
+//!
+//! A vendor's agent is this crate, one more step and a five-line `main`; see [`steps::Registry`].
+#![deny(unsafe_code)]
+
+pub mod disk;
+pub mod init;
+pub mod inventory;
+pub mod link;
+pub mod parameters;
+pub mod report;
+pub mod runner;
+pub mod steps;
+pub mod stream;

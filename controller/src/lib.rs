@@ -1,1 +1,27 @@
-//! Placeholder.
+//! Bessemer's controller: the brain.
+//!
+//! Rooms, and what each may not do:
+//! - [`node`]: pure words and rules about machines. No I/O.
+//! - [`reconcile`]: the engine and the states. Only the engine changes a node's state.
+//! - [`drivers`]: hardware types as visible lists of interfaces.
+//! - [`bmc`]: out-of-band hardware behind narrow traits. Knows no provision state.
+//! - [`boot`]: what a machine boots. Knows no provision state.
+//! - [`image`]: where images come from and how they are kept and served.
+//! - [`agents`]: the gRPC side. Records what an agent reports and pokes; decides nothing.
+//! - [`api`]: the Ironic-compatible REST API. Never touches hardware.
+//! - [`store`]: the database. No business words.
+//! - [`cli`]: the operator's command line, a client of the API.
+#![forbid(unsafe_code)]
+
+pub mod agents;
+pub mod api;
+pub mod app;
+pub mod bmc;
+pub mod boot;
+pub mod cli;
+pub mod config;
+pub mod drivers;
+pub mod image;
+pub mod node;
+pub mod reconcile;
+pub mod store;

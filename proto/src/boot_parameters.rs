@@ -164,7 +164,11 @@ impl BootParameters {
             node: required(&values, "bessemer-node", "a UUID")?,
             boot: required(&values, "bessemer-boot", "a UUID")?,
             token: Secret::new(
-                values.get("bessemer-token").filter(|v| !v.is_empty()).cloned().ok_or(ParameterError::Missing("bessemer-token"))?,
+                values
+                    .get("bessemer-token")
+                    .filter(|v| !v.is_empty())
+                    .cloned()
+                    .ok_or(ParameterError::Missing("bessemer-token"))?,
             ),
             ca_certificates: certificates(&values)?,
             time_floor: optional(&values, "bessemer-time", "a number of seconds since 1970")?,
@@ -223,10 +227,13 @@ impl BootParameters {
 
 fn unknown_key(key: &str) -> String {
     let key: String = key.chars().take(64).collect();
-    let nearest = KEYS.iter().min_by_key(|known| distance(known, &key)).filter(|known| distance(known, &key) <= 3);
+    let nearest =
+        KEYS.iter().min_by_key(|known| distance(known, &key)).filter(|known| distance(known, &key) <= 3);
     match nearest {
         Some(known) => format!("unknown boot parameter {key} is ignored: did you mean {known}?"),
-        None => format!("unknown boot parameter {key} is ignored: vendors' parameters start with {VENDOR_PREFIX}"),
+        None => {
+            format!("unknown boot parameter {key} is ignored: vendors' parameters start with {VENDOR_PREFIX}")
+        }
     }
 }
 

@@ -91,7 +91,11 @@ impl Digest {
     /// A digest of known algorithm from its raw bytes.
     pub fn from_bytes(algorithm: DigestAlgorithm, bytes: &[u8]) -> Result<Self, DigestError> {
         if bytes.len() != algorithm.len_bytes() {
-            return Err(DigestError::Mismatch { algorithm, expected: algorithm.len_bytes() * 2, got: bytes.len() * 2 });
+            return Err(DigestError::Mismatch {
+                algorithm,
+                expected: algorithm.len_bytes() * 2,
+                got: bytes.len() * 2,
+            });
         }
         Ok(Self { algorithm, bytes: bytes.to_vec() })
     }
@@ -100,7 +104,11 @@ impl Digest {
     pub fn from_hex(algorithm: DigestAlgorithm, text: &str) -> Result<Self, DigestError> {
         let text = text.trim();
         if text.len() != algorithm.len_bytes() * 2 {
-            return Err(DigestError::Mismatch { algorithm, expected: algorithm.len_bytes() * 2, got: text.len() });
+            return Err(DigestError::Mismatch {
+                algorithm,
+                expected: algorithm.len_bytes() * 2,
+                got: text.len(),
+            });
         }
         let bytes = hex::decode(text).map_err(|_| DigestError::NotHex)?;
         Ok(Self { algorithm, bytes })
@@ -179,6 +187,9 @@ mod tests {
         assert_eq!("abc".parse::<Digest>(), Err(DigestError::Length(3)));
         assert_eq!("md5:abc".parse::<Digest>(), Err(DigestError::Algorithm("md5".into())));
         assert_eq!("zz".repeat(32).parse::<Digest>(), Err(DigestError::NotHex));
-        assert!(matches!(format!("sha512:{}", "ab".repeat(32)).parse::<Digest>(), Err(DigestError::Mismatch { .. })));
+        assert!(matches!(
+            format!("sha512:{}", "ab".repeat(32)).parse::<Digest>(),
+            Err(DigestError::Mismatch { .. })
+        ));
     }
 }

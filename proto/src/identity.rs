@@ -43,10 +43,9 @@ pub fn node_of_certificate(der: &[u8]) -> Result<NodeId, IdentityError> {
             _ => None,
         });
     match (nodes.next(), nodes.next()) {
-        (Some(uri), None) => uri
-            .strip_prefix(NODE_PREFIX)
-            .and_then(|uuid| uuid.parse().ok())
-            .ok_or(IdentityError::NoNode),
+        (Some(uri), None) => {
+            uri.strip_prefix(NODE_PREFIX).and_then(|uuid| uuid.parse().ok()).ok_or(IdentityError::NoNode)
+        }
         _ => Err(IdentityError::NoNode),
     }
 }

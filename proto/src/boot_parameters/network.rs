@@ -86,8 +86,13 @@ fn wrong(field: &'static str, value: &str, expected: &'static str) -> NetworkErr
 
 fn mac(value: &str) -> Result<String, NetworkError> {
     let octets: Vec<_> = value.split(':').collect();
-    let good = octets.len() == 6 && octets.iter().all(|o| o.len() == 2 && o.bytes().all(|b| b.is_ascii_hexdigit()));
-    if good { Ok(value.to_ascii_lowercase()) } else { Err(wrong("mac", value, "a MAC address like 52:54:00:aa:bb:01")) }
+    let good =
+        octets.len() == 6 && octets.iter().all(|o| o.len() == 2 && o.bytes().all(|b| b.is_ascii_hexdigit()));
+    if good {
+        Ok(value.to_ascii_lowercase())
+    } else {
+        Err(wrong("mac", value, "a MAC address like 52:54:00:aa:bb:01"))
+    }
 }
 
 fn name(value: &str) -> Result<String, NetworkError> {

@@ -48,10 +48,11 @@ fn an_unknown_key_is_named_with_the_nearest_known_one() {
 
 #[test]
 fn a_missing_key_is_named() {
-    let text: String = sample().to_text().lines().filter(|l| !l.starts_with("bessemer-token")).fold(
-        String::new(),
-        |text, line| text + line + "\n",
-    );
+    let text: String = sample()
+        .to_text()
+        .lines()
+        .filter(|l| !l.starts_with("bessemer-token"))
+        .fold(String::new(), |text, line| text + line + "\n");
     assert_eq!(BootParameters::parse(text.as_bytes()), Err(ParameterError::Missing("bessemer-token")));
 }
 

@@ -1,0 +1,38 @@
+//! The visible list of steps.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::Step;
+
+/// The steps an agent can run, by name.
+#[derive(Clone, Default)]
+pub struct Registry {
+    steps: BTreeMap<&'static str, Arc<dyn Step>>,
+}
+
+impl Registry {
+    /// The built-in steps.
+    #[must_use]
+    pub fn standard() -> Self {
+        Self::default()
+    }
+
+    /// Adds a step; one of the same name is replaced, so a vendor can override a built-in one.
+    #[must_use]
+    pub fn with(mut self, step: impl Step + 'static) -> Self {
+        self.steps.insert(step.name(), Arc::new(step));
+        self
+    }
+
+    /// The step of that name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Arc<dyn Step>> {
+        self.steps.get(name).cloned()
+    }
+
+    /// All names.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.steps.keys().map(|name| (*name).to_owned()).collect()
+    }
+}

@@ -1,0 +1,1 @@
+//! The Ironic-compatible REST API. Never touches hardware.

@@ -1,0 +1,1 @@
+//! Wiring: builds the rooms from the configuration and runs them.

@@ -1,0 +1,1 @@
+//! Hardware types: visible lists of interfaces.

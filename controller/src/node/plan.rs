@@ -1,0 +1,1 @@
+//! Which steps a deploy takes, in which order.

@@ -1,0 +1,1 @@
+//! One file per state; this is the list.
