@@ -25,7 +25,7 @@ async fn lists_nodes_of_an_api() {
     let router = Router::new().route("/v1/nodes", get(nodes));
     tokio::spawn(async move { axum::serve(listener, router).await });
     let list = IronicClient::new(url).unwrap().json(&["node", "list"]).await.unwrap();
-    assert_eq!((&list[0]["Name"], &list[0]["Power State"]), (&json!("rack-1"), &json!("power off")));
+    assert_eq!((&list[0]["name"], &list[0]["power_state"]), (&json!("rack-1"), &json!("power off")));
 }
 
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn reports_what_the_command_says() {
     let client =
         IronicClient::new(format!("http://{nobody}")).unwrap().with_timeout(Duration::from_secs(120));
     let answer = client.run(&["node", "bogus"]).await.unwrap();
-    assert!(!answer.success() && answer.stderr.contains("bogus"), "{answer}");
-    let error = client.json(&["--os-endpoint-bogus"]).await.unwrap_err().to_string();
-    assert!(error.starts_with("baremetal --os-endpoint-bogus -f json failed: exit code"), "{error}");
+    assert!(!answer.success() && answer.stdout.contains("bogus"), "{answer}");
+    let error = client.json(&["node", "bogus"]).await.unwrap_err().to_string();
+    assert!(error.starts_with("baremetal node bogus -f json failed: exit code"), "{error}");
 }

@@ -1,0 +1,70 @@
+# Bessemer. `make help` lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+target := $(abspath $(or $(CARGO_TARGET_DIR),target))
+cache := $(CURDIR)/.cache
+triple := x86_64-unknown-linux-gnu
+agent_binary := $(target)/$(triple)/agent/bessemer-agent
+deploy_iso := $(cache)/ramdisk/deploy.iso
+demo_image := $(cache)/images/debian.raw
+
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+export BESSEMER_CACHE ?= $(cache)/kernels
+export BESSEMER_VENV ?= $(cache)/venv
+
+.PHONY: help
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+
+.PHONY: setup
+setup: ## Install Debian packages, cargo-nextest and Python programs that are missing
+	@tests/setup.sh
+
+.PHONY: build
+build: ## Build the controller, the ramdisk builder and the lab
+	cargo build --workspace
+
+.PHONY: agent
+agent: ## Build the static agent
+	RUSTFLAGS='-C target-feature=+crt-static' cargo build --profile agent --target $(triple) -p bessemer-agent
+
+.PHONY: ramdisk
+ramdisk: agent ## Build the deploy ramdisk and ISO into .cache/ramdisk
+	cargo run --quiet -p bessemer-ramdisk -- build --agent $(agent_binary) --out $(dir $(deploy_iso))
+
+.PHONY: images
+images: ## Build the demo disk image into .cache/images
+	@if [ "$$(id -u)" = 0 ]; then tests/images/build-debian.sh; else sudo tests/images/build-debian.sh; fi
+
+.PHONY: lint
+lint: ## Check format, clippy, dependencies
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	@$(MAKE) --no-print-directory deny
+
+.PHONY: deny
+deny: ## Check licences, sources and known weaknesses of dependencies
+	@cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked
+	cargo deny check licenses bans sources
+	@if timeout 30 git ls-remote --exit-code https://github.com/rustsec/advisory-db HEAD >/dev/null 2>&1; then \
+	    cargo deny check advisories; \
+	else echo 'deny: the advisory database cannot be reached; known weaknesses were not checked'; fi
+
+.PHONY: test
+test: setup build ramdisk images ## Run all tests, virtual machines too
+	BESSEMER_DEPLOY_ISO=$(deploy_iso) BESSEMER_DEMO_IMAGE=$(demo_image) BESSEMER_BIN=$(target)/debug/bessemer \
+	    cargo nextest run --workspace
+
+.PHONY: demo
+demo: setup build ramdisk images ## Deploy a real Debian onto a virtual machine and watch
+	BESSEMER_DEPLOY_ISO=$(deploy_iso) BESSEMER_TARGET=$(target)/debug tests/demo/demo.sh $(DEMO)
+
+.PHONY: clean
+clean: ## Remove what was built; downloads and images stay in .cache until `rm -rf .cache`
+	cargo clean
+	rm -rf $(cache)/ramdisk
