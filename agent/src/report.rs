@@ -9,7 +9,7 @@ pub(crate) mod layer;
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use bessemer_proto::v1::{LogBatch, LogLevel, LogRecord, StepProgress, agent_event::Event};

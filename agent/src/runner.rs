@@ -185,7 +185,12 @@ impl Runner {
     #[must_use]
     pub fn unacknowledged(&self) -> Vec<StepFinished> {
         let table = self.table();
-        table.results.iter().filter(|stored| !stored.acknowledged).map(|stored| stored.finished.clone()).collect()
+        table
+            .results
+            .iter()
+            .filter(|stored| !stored.acknowledged)
+            .map(|stored| stored.finished.clone())
+            .collect()
     }
 
     /// Waits until nothing runs and every result is acknowledged; false when that takes longer than `deadline`.

@@ -57,7 +57,9 @@ pub enum DialError {
         source: io::Error,
     },
     /// The TLS handshake failed because of somebody's clock.
-    #[error("the certificate of controller {endpoint} is not valid now: {clocks}; set the clock that is wrong")]
+    #[error(
+        "the certificate of controller {endpoint} is not valid now: {clocks}; set the clock that is wrong"
+    )]
     Clock {
         /// Which controller.
         endpoint: String,
@@ -104,7 +106,8 @@ pub(super) async fn dial(
 }
 
 async fn connect(endpoint: &str, resolver: &Resolver) -> Result<TcpStream, DialError> {
-    let (host, port) = split(endpoint).ok_or_else(|| DialError::Address(endpoint.chars().take(100).collect()))?;
+    let (host, port) =
+        split(endpoint).ok_or_else(|| DialError::Address(endpoint.chars().take(100).collect()))?;
     let addresses = resolver
         .lookup(host)
         .await

@@ -15,7 +15,7 @@ use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use super::{AGENT_VERSION, Client, LinkError, call, clock::Clock, tls::ClientCertificate};
 
 /// Shortest life of a certificate that is taken seriously, so that renewal cannot become a busy loop.
-const SHORTEST_LIFE: Duration = Duration::from_secs(30);
+const SHORTEST_LIFE: Duration = Duration::from_secs(6);
 
 /// Why the controller's certificate is refused.
 #[derive(Debug, thiserror::Error)]

@@ -82,7 +82,9 @@ pub enum LinkError {
     #[error("the controller sends queries faster than it takes the answers")]
     Flood,
     /// Enrolment did not succeed in time.
-    #[error("no controller enrolled this machine within {seconds} s: check that the controller runs and can be reached")]
+    #[error(
+        "no controller enrolled this machine within {seconds} s: check that the controller runs and can be reached"
+    )]
     EnrolDeadline {
         /// How long it was tried.
         seconds: u64,

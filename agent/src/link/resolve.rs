@@ -87,9 +87,8 @@ impl Resolver {
         if let Ok(address) = literal.parse() {
             return Ok(vec![address]);
         }
-        let resolver = self
-            .resolver()
-            .map_err(|source| ResolveError::NoNameServer { host: host.to_owned(), source })?;
+        let resolver =
+            self.resolver().map_err(|source| ResolveError::NoNameServer { host: host.to_owned(), source })?;
         let found = tokio::time::timeout(LOOKUP_DEADLINE, resolver.lookup_ip(host))
             .await
             .map_err(|_| ResolveError::Deadline { host: host.to_owned() })?
@@ -99,8 +98,7 @@ impl Resolver {
 
     /// The resolver for what the files say now; its cache lives as long as they do not change.
     fn resolver(&self) -> Result<TokioResolver, NetError> {
-        let files =
-            (read(&self.shared.etc.join("hosts"))?, read(&self.shared.etc.join("resolv.conf"))?);
+        let files = (read(&self.shared.etc.join("hosts"))?, read(&self.shared.etc.join("resolv.conf"))?);
         let mut cached = self.shared.cached.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(cached) = cached.as_ref().filter(|cached| cached.files == files) {
             return Ok(cached.resolver.clone());

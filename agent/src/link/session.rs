@@ -140,7 +140,10 @@ impl Link {
                 }
                 Err(error) if Instant::now() >= identity.expires_at => return Err(error),
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the certificate is not renewed");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the certificate is not renewed"
+                    );
                     tokio::time::sleep(Duration::from_secs(10)).await;
                 }
             }

@@ -26,7 +26,16 @@ use super::{Console, Report};
 
 /// Libraries of which only warnings are of use to an operator.
 const LIBRARIES: [&str; 11] = [
-    "h2", "hyper", "hyper_util", "tonic", "tower", "rustls", "reqwest", "hickory", "netlink", "rtnetlink",
+    "h2",
+    "hyper",
+    "hyper_util",
+    "tonic",
+    "tower",
+    "rustls",
+    "reqwest",
+    "hickory",
+    "netlink",
+    "rtnetlink",
     "mio",
 ];
 
