@@ -1,5 +1,6 @@
 //! In-band steps: what an agent can be told to do. One file per step; [`registry`] is the visible list.
 
+pub mod power;
 pub mod registry;
 
 use std::{path::PathBuf, sync::Arc};

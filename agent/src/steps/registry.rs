@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::Step;
+use super::{
+    Step,
+    power::{PowerOff, Reboot},
+};
 
 /// The steps an agent can run, by name.
 #[derive(Clone, Default)]
@@ -14,7 +17,7 @@ impl Registry {
     /// The built-in steps.
     #[must_use]
     pub fn standard() -> Self {
-        Self::default()
+        Self::default().with(PowerOff::default()).with(Reboot::default())
     }
 
     /// Adds a step; one of the same name is replaced, so a vendor can override a built-in one.
