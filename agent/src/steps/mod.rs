@@ -1,6 +1,7 @@
 //! In-band steps: what an agent can be told to do. One file per step; [`registry`] is the visible list.
 
 pub mod registry;
+pub mod write_image;
 
 use std::{path::PathBuf, sync::Arc};
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::Step;
+use super::{Step, write_image::WriteImage};
 
 /// The steps an agent can run, by name.
 #[derive(Clone, Default)]
@@ -14,7 +14,7 @@ impl Registry {
     /// The built-in steps.
     #[must_use]
     pub fn standard() -> Self {
-        Self::default()
+        Self::default().with(WriteImage::default())
     }
 
     /// Adds a step; one of the same name is replaced, so a vendor can override a built-in one.
