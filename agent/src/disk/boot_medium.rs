@@ -43,5 +43,6 @@ pub(super) fn reason(device: &BlockDevice) -> Option<String> {
     if Region::from_descriptor(&descriptor).is_ok() {
         return Some("it is the USB medium with the deploy ISO".to_owned());
     }
-    (device.size < LARGEST_VIRTUAL_MEDIUM).then(|| "it is a small USB medium with an ISO, such as a BMC's virtual CD".to_owned())
+    (device.size < LARGEST_VIRTUAL_MEDIUM)
+        .then(|| "it is a small USB medium with an ISO, such as a BMC's virtual CD".to_owned())
 }

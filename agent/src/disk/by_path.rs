@@ -31,7 +31,14 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn new(roots: &Roots, block: &'a Path) -> Option<Self> {
         let sys = roots.sys.canonicalize().ok()?;
-        Some(Self { class: sys.join("class"), block, devices: sys.join("devices"), parts: Vec::new(), old_ata: None, virtio: false })
+        Some(Self {
+            class: sys.join("class"),
+            block,
+            devices: sys.join("devices"),
+            parts: Vec::new(),
+            old_ata: None,
+            virtio: false,
+        })
     }
 
     fn run(mut self) -> Vec<String> {

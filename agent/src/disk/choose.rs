@@ -15,7 +15,9 @@ pub struct Choice {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ChooseError {
     /// The machine has none.
-    #[error("the machine shows no disk: look for a missing driver, a disabled controller or a RAID without volumes")]
+    #[error(
+        "the machine shows no disk: look for a missing driver, a disabled controller or a RAID without volumes"
+    )]
     NoDisk,
     /// None fits.
     #[error("no disk fits {wanted}: {}", explanations.join("; "))]
@@ -33,7 +35,8 @@ pub fn choose(devices: &[BlockDevice], hints: &Hints) -> Result<Choice, ChooseEr
         return Err(ChooseError::NoDisk);
     }
     let refusals: Vec<Option<String>> = devices.iter().map(|device| refusal(device, hints)).collect();
-    let candidates = devices.iter().zip(&refusals).filter(|(_, refusal)| refusal.is_none()).map(|(device, _)| device);
+    let candidates =
+        devices.iter().zip(&refusals).filter(|(_, refusal)| refusal.is_none()).map(|(device, _)| device);
     let chosen = if hints.is_empty() {
         candidates.min_by_key(|device| (device.size, device.kernel_name.clone()))
     } else {
@@ -42,15 +45,19 @@ pub fn choose(devices: &[BlockDevice], hints: &Hints) -> Result<Choice, ChooseEr
     let explain = |(device, refusal): (&BlockDevice, &Option<String>)| {
         let verdict = match (refusal, chosen) {
             (Some(refusal), _) => format!("not chosen: {refusal}"),
-            (None, Some(chosen)) if chosen == device => if hints.is_empty() {
-                "chosen: the smallest disk of at least 4 GiB".to_owned()
-            } else {
-                "chosen: it fits all hints".to_owned()
-            },
+            (None, Some(chosen)) if chosen == device => {
+                if hints.is_empty() {
+                    "chosen: the smallest disk of at least 4 GiB".to_owned()
+                } else {
+                    "chosen: it fits all hints".to_owned()
+                }
+            }
             (None, Some(chosen)) if hints.is_empty() => {
                 format!("not chosen: {} is smaller or comes first", chosen.name())
             }
-            (None, Some(chosen)) => format!("not chosen: it fits the hints but {} comes first", chosen.name()),
+            (None, Some(chosen)) => {
+                format!("not chosen: it fits the hints but {} comes first", chosen.name())
+            }
             (None, None) => "not chosen".to_owned(),
         };
         format!("{}: {verdict}", device.describe())
@@ -75,6 +82,7 @@ fn refusal(device: &BlockDevice, hints: &Hints) -> Option<String> {
     if hints.is_empty() && device.read_only {
         return Some("it is read-only".to_owned());
     }
-    (hints.is_empty() && device.size < SMALLEST_WITHOUT_HINT)
-        .then(|| format!("{} is less than the 4 GiB that a disk without a hint must have", human_size(device.size)))
+    (hints.is_empty() && device.size < SMALLEST_WITHOUT_HINT).then(|| {
+        format!("{} is less than the 4 GiB that a disk without a hint must have", human_size(device.size))
+    })
 }

@@ -22,7 +22,9 @@ pub enum ClaimError {
         on: String,
     },
     /// A device is built on it.
-    #[error("{device} is in use: {part} is part of {holder} (software RAID, LVM or encryption); stop {holder} first")]
+    #[error(
+        "{device} is in use: {part} is part of {holder} (software RAID, LVM or encryption); stop {holder} first"
+    )]
     Held {
         /// The disk.
         device: String,
@@ -132,7 +134,11 @@ fn check_mounts(device: &str, parts: &[Part], proc: &Path) -> Result<(), ClaimEr
         let source = line.split_once(" - ").and_then(|(_, rest)| rest.split(' ').nth(1)).unwrap_or_default();
         let hit = parts.iter().find(|part| part.number.as_deref() == Some(number) || part.name == source);
         if let Some(part) = hit {
-            return Err(ClaimError::Mounted { device: device.to_owned(), part: part.name.clone(), on: on.to_owned() });
+            return Err(ClaimError::Mounted {
+                device: device.to_owned(),
+                part: part.name.clone(),
+                on: on.to_owned(),
+            });
         }
     }
     Ok(())
@@ -140,7 +146,8 @@ fn check_mounts(device: &str, parts: &[Part], proc: &Path) -> Result<(), ClaimEr
 
 fn check_swaps(device: &str, parts: &[Part], proc: &Path) -> Result<(), ClaimError> {
     let table = sysfs::text(&proc.join("swaps")).unwrap_or_default();
-    let swaps: BTreeSet<&str> = table.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
+    let swaps: BTreeSet<&str> =
+        table.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
     match parts.iter().find(|part| swaps.contains(part.name.as_str())) {
         Some(part) => Err(ClaimError::Swap { device: device.to_owned(), part: part.name.clone() }),
         None => Ok(()),

@@ -65,7 +65,11 @@ pub fn table_kind(head: &[u8], sector: u32) -> TableKind {
     if let Some(other) = [512, 4096].into_iter().find(|size| *size != sector && signature_at(*size)) {
         return TableKind::GptOfOtherSectorSize(other);
     }
-    if head.get(MBR_SIGNATURE..MBR_SIGNATURE + 2) == Some(&[0x55, 0xaa]) { TableKind::Mbr } else { TableKind::None }
+    if head.get(MBR_SIGNATURE..MBR_SIGNATURE + 2) == Some(&[0x55, 0xaa]) {
+        TableKind::Mbr
+    } else {
+        TableKind::None
+    }
 }
 
 /// A partition, in bytes and as the UEFI device path wants it.
@@ -104,7 +108,11 @@ pub fn partitions(disk: &File, sector: u32, disk_size: u64) -> Result<Option<Vec
 }
 
 /// The primary header and its entries, checked.
-fn read(disk: &File, sector: u32, disk_size: u64) -> Result<Option<(GPTHeader, Vec<GPTPartitionEntry>)>, GptError> {
+fn read(
+    disk: &File,
+    sector: u32,
+    disk_size: u64,
+) -> Result<Option<(GPTHeader, Vec<GPTPartitionEntry>)>, GptError> {
     let sector = u64::from(sector);
     let mut signature = [0; 8];
     match disk.read_exact_at(&mut signature, sector) {
@@ -163,12 +171,16 @@ pub fn move_backup_to_end(disk: &File, sector: u32, disk_size: u64) -> Result<Ba
     if primary.backup_lba == last {
         return Ok(BackupPlace::AtEnd);
     }
-    let entry_sectors = (u64::from(primary.number_of_partition_entries) * u64::from(ENTRY_BYTES)).div_ceil(bytes_of_sector);
+    let entry_sectors =
+        (u64::from(primary.number_of_partition_entries) * u64::from(ENTRY_BYTES)).div_ceil(bytes_of_sector);
     let backup_entries =
         last.checked_sub(entry_sectors).ok_or(GptError::Header("the disk is too small for a backup"))?;
-    let used_end = entries.iter().filter(|entry| entry.is_used()).map(|entry| entry.ending_lba).max().unwrap_or(0);
+    let used_end =
+        entries.iter().filter(|entry| entry.is_used()).map(|entry| entry.ending_lba).max().unwrap_or(0);
     if used_end >= backup_entries || primary.partition_entry_lba + entry_sectors > backup_entries {
-        return Err(GptError::Header("a partition reaches into the end of the disk, where the backup belongs"));
+        return Err(GptError::Header(
+            "a partition reaches into the end of the disk, where the backup belongs",
+        ));
     }
     primary.backup_lba = last;
     primary.last_usable_lba = backup_entries - 1;

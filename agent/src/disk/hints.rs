@@ -127,11 +127,15 @@ impl Hint {
     fn mismatch(&self, device: &BlockDevice) -> Option<String> {
         match &self.test {
             Test::Size(test) => (!test.fits(device.size)).then(|| {
-                format!("its size of {} ({} bytes) is not {}", human_size(device.size), device.size, test.describe())
+                format!(
+                    "its size of {} ({} bytes) is not {}",
+                    human_size(device.size),
+                    device.size,
+                    test.describe()
+                )
             }),
-            Test::Rotational(wanted) => (device.rotational != *wanted).then(|| {
-                format!("it is {}rotational", if device.rotational { "" } else { "not " })
-            }),
+            Test::Rotational(wanted) => (device.rotational != *wanted)
+                .then(|| format!("it is {}rotational", if device.rotational { "" } else { "not " })),
             Test::Text(test) => {
                 let values = values(self.name, device);
                 if values.iter().any(|value| test.fits(&normal(value))) {
@@ -261,7 +265,11 @@ impl TextTest {
         let text = normal(given);
         let list = |operator: &str, rest: &str| {
             let parts: Vec<String> = rest.split(operator).map(normal).collect();
-            if parts.iter().any(String::is_empty) { Err(error("a text after each operator")) } else { Ok(parts) }
+            if parts.iter().any(String::is_empty) {
+                Err(error("a text after each operator"))
+            } else {
+                Ok(parts)
+            }
         };
         if let Some(rest) = text.strip_prefix("<or>") {
             return list("<or>", rest).map(Self::OneOf);

@@ -93,7 +93,11 @@ fn page(sysfs: &Path, name: &str) -> Option<Vec<u8>> {
 }
 
 fn ascii(bytes: &[u8]) -> Option<String> {
-    let text: String = bytes.iter().filter(|byte| byte.is_ascii_graphic() || **byte == b' ').map(|b| char::from(*b)).collect();
+    let text: String = bytes
+        .iter()
+        .filter(|byte| byte.is_ascii_graphic() || **byte == b' ')
+        .map(|b| char::from(*b))
+        .collect();
     let text = text.trim();
     (!text.is_empty()).then(|| text.to_owned())
 }

@@ -95,7 +95,15 @@ impl Target {
         let direct = open(libc::O_DIRECT)
             .inspect_err(|reason| tracing::info!(device = %path.display(), %reason, "no direct writes"))
             .ok();
-        Ok(Self { path: path.to_owned(), file, direct, direct_refused: AtomicBool::new(false), size, sector, block_device })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            direct,
+            direct_refused: AtomicBool::new(false),
+            size,
+            sector,
+            block_device,
+        })
     }
 
     /// The device file.
@@ -130,7 +138,12 @@ impl Target {
         let (direct, buffered) = if aligned { data.split_at(whole) } else { (&data[..0], data) };
         self.write_whole_blocks(direct, offset)
             .and_then(|()| self.file.write_all_at(buffered, offset + direct.len() as u64))
-            .map_err(|source| TargetError::Write { path: self.path.clone(), offset, length: data.len(), source })
+            .map_err(|source| TargetError::Write {
+                path: self.path.clone(),
+                offset,
+                length: data.len(),
+                source,
+            })
     }
 
     fn write_whole_blocks(&self, data: &[u8], offset: u64) -> io::Result<()> {
@@ -153,7 +166,9 @@ impl Target {
     fn write_cached(&self, data: &[u8], offset: u64) -> io::Result<()> {
         self.file.write_all_at(data, offset)?;
         self.file.sync_data()?;
-        let (Ok(start), Ok(length)) = (i64::try_from(offset), i64::try_from(data.len())) else { return Ok(()) };
+        let (Ok(start), Ok(length)) = (i64::try_from(offset), i64::try_from(data.len())) else {
+            return Ok(());
+        };
         let advice = nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED;
         Ok(nix::fcntl::posix_fadvise(&self.file, start, length, advice)?)
     }

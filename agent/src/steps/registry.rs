@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Step, write_image::WriteImage};
+use super::{Step, inspect::Inspect, set_boot_entry::SetBootEntry, write_image::WriteImage};
 
 /// The steps an agent can run, by name.
 #[derive(Clone, Default)]
@@ -14,7 +14,7 @@ impl Registry {
     /// The built-in steps.
     #[must_use]
     pub fn standard() -> Self {
-        Self::default().with(WriteImage::default())
+        Self::default().with(Inspect).with(WriteImage::default()).with(SetBootEntry)
     }
 
     /// Adds a step; one of the same name is replaced, so a vendor can override a built-in one.

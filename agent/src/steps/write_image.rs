@@ -44,8 +44,11 @@ impl WriteImage {
     }
 
     fn fetcher(&self, arguments: &WriteImageArguments) -> Result<Fetcher, StreamError> {
-        let options =
-            FetchOptions { ca_pem: arguments.ca_pem.clone(), resolver: self.resolver.clone(), ..FetchOptions::default() };
+        let options = FetchOptions {
+            ca_pem: arguments.ca_pem.clone(),
+            resolver: self.resolver.clone(),
+            ..FetchOptions::default()
+        };
         let fetcher = Fetcher::new(options)?;
         Ok(match &arguments.authorization {
             Some(authorization) => fetcher.with_authorization(&arguments.url, authorization)?,
@@ -78,8 +81,9 @@ impl Step for WriteImage {
         .await?;
         tracing::info!(device = %choice.device.name(), url = %fetch::shown(&arguments.url), length = body.length(), "writing image");
         let image = Image { body, format: arguments.format, expected };
-        let written =
-            pipeline::run(image, target.clone(), context.report.clone(), &context.cancel).await.map_err(failed)?;
+        let written = pipeline::run(image, target.clone(), context.report.clone(), &context.cancel)
+            .await
+            .map_err(failed)?;
         let receipt = WriteImageReceipt {
             device: written_device(&choice.device, &target),
             digest: written.verified.digest().clone(),
@@ -151,7 +155,12 @@ async fn expected_digest(fetcher: &Fetcher, arguments: &WriteImageArguments) -> 
     let shown = fetch::shown(url);
     let read = tokio::time::timeout(CHECKSUM_DEADLINE, fetcher.read(url, checksum_file::MAX_BYTES)).await;
     let content = read
-        .map_err(|_| anyhow::anyhow!("the checksum file {shown} did not arrive in {} seconds", CHECKSUM_DEADLINE.as_secs()))?
+        .map_err(|_| {
+            anyhow::anyhow!(
+                "the checksum file {shown} did not arrive in {} seconds",
+                CHECKSUM_DEADLINE.as_secs()
+            )
+        })?
         .map_err(|error| anyhow::Error::from(error).context("the checksum file could not be fetched"))?;
     Ok(checksum_file::find(&content, &shown, &arguments.url, algorithm).map_err(anyhow::Error::from)?)
 }

@@ -124,7 +124,9 @@ impl<S: Chunks> Read for ChunkReader<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let available = self.fill_buf()?;
         let count = available.len().min(buffer.len());
-        let (Some(into), Some(from)) = (buffer.get_mut(..count), available.get(..count)) else { return Ok(0) };
+        let (Some(into), Some(from)) = (buffer.get_mut(..count), available.get(..count)) else {
+            return Ok(0);
+        };
         into.copy_from_slice(from);
         self.consume(count);
         Ok(count)

@@ -52,13 +52,19 @@ impl<S: Chunks> Decoder<S> {
             return Err(StreamError::Empty);
         }
         let format = detect(head, declared)?;
-        let known_content =
-            if format == ImageFormat::Zstd { FrameHeader::parse(head).and_then(|header| header.content) } else { None };
+        let known_content = if format == ImageFormat::Zstd {
+            FrameHeader::parse(head).and_then(|header| header.content)
+        } else {
+            None
+        };
         let kind = match format {
             ImageFormat::Gzip => Kind::Gzip(GzipMembers::new(reader)),
             ImageFormat::Zstd => {
-                let frames = ZstdFrames::new(reader)
-                    .map_err(|source| DecodeError::Corrupt { format, bytes: 0, source })?;
+                let frames = ZstdFrames::new(reader).map_err(|source| DecodeError::Corrupt {
+                    format,
+                    bytes: 0,
+                    source,
+                })?;
                 Kind::Zstd(Box::new(frames))
             }
             ImageFormat::Raw | ImageFormat::Auto => Kind::Raw(reader),

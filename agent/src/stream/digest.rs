@@ -79,7 +79,8 @@ impl<S: Chunks> Digesting<S> {
             return Ok(Verified { digest: self.expected, bytes: self.bytes });
         }
         // The hasher was made for the algorithm, so its output has the right length.
-        let got = Digest::from_bytes(self.expected.algorithm(), &got).unwrap_or_else(|_| self.expected.clone());
+        let got =
+            Digest::from_bytes(self.expected.algorithm(), &got).unwrap_or_else(|_| self.expected.clone());
         Err(StreamError::DigestMismatch { expected: self.expected, got, bytes: self.bytes })
     }
 }
@@ -111,7 +112,9 @@ mod tests {
     fn the_digests_are_the_standard_ones() {
         let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(digest_of(DigestAlgorithm::Sha256, b"").hex(), empty);
-        assert!(digest_of(DigestAlgorithm::Sha512, b"abc").hex().starts_with("ddaf35a193617abacc417349ae204131"));
+        assert!(
+            digest_of(DigestAlgorithm::Sha512, b"abc").hex().starts_with("ddaf35a193617abacc417349ae204131")
+        );
     }
 
     proptest! {

@@ -61,7 +61,9 @@ pub enum FetchError {
         source: reqwest::Error,
     },
     /// The answer was not 200.
-    #[error("the server answered {status} for {url}: check that the URL is right and that the agent may read it")]
+    #[error(
+        "the server answered {status} for {url}: check that the URL is right and that the agent may read it"
+    )]
     Status {
         /// The URL.
         url: String,
@@ -77,7 +79,9 @@ pub enum FetchError {
         reason: &'static str,
     },
     /// The server packed the body though it was asked not to.
-    #[error("the server sends {url} with the content encoding {encoding:?}: switch that off, it would change the digest")]
+    #[error(
+        "the server sends {url} with the content encoding {encoding:?}: switch that off, it would change the digest"
+    )]
     Encoding {
         /// The URL.
         url: String,
@@ -290,7 +294,8 @@ fn is_redirect(status: StatusCode) -> bool {
 fn redirect_target(from: &Url, response: &Response) -> Result<Url, FetchError> {
     let error = |reason| FetchError::Redirect { url: shown(from), reason };
     let location = response.headers().get(header::LOCATION).ok_or_else(|| error("to nowhere"))?;
-    let location = std::str::from_utf8(location.as_bytes()).map_err(|_| error("to an address that is no URL"))?;
+    let location =
+        std::str::from_utf8(location.as_bytes()).map_err(|_| error("to an address that is no URL"))?;
     let to = from.join(location).map_err(|_| error("to an address that is no URL"))?;
     if from.scheme() == "https" && to.scheme() != "https" {
         return Err(error("from https to a URL that is not, which would give up its protection"));

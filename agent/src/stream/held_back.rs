@@ -5,10 +5,7 @@
 //! [`Verified`]. Whatever goes wrong before, the disk has no partition table and no boot sector.
 
 use super::{buffer::AlignedBuffer, digest::Verified};
-use crate::disk::{
-    Target, TargetError,
-    target::DIRECT_ALIGNMENT,
-};
+use crate::disk::{Target, TargetError, target::DIRECT_ALIGNMENT};
 
 /// Length of each area.
 pub const HELD_BYTES: u64 = 1 << 20;
@@ -31,7 +28,8 @@ impl HeldBack {
         let tail_start = (size.saturating_sub(HELD_BYTES) / alignment * alignment).max(head_end);
         // Both are at most a MiB and a block.
         let buffer = |length: u64| AlignedBuffer::new(usize::try_from(length).unwrap_or_default());
-        let held = Self { head: buffer(head_end), tail: buffer(size - tail_start), tail_start, tail_used: false };
+        let held =
+            Self { head: buffer(head_end), tail: buffer(size - tail_start), tail_start, tail_used: false };
         target.write_at(&held.head, 0)?;
         target.write_at(&held.tail, tail_start)?;
         target.flush()?;

@@ -113,7 +113,8 @@ pub async fn run(
     let write = write.await.unwrap_or(Err(StreamError::Died("write")));
     let (verified, decoded, body) = outcome(fetch, digest, decode, write, cancel)?;
     let started = body.started;
-    let last = stage("boot area", &stop, move || finish(&verified, body, &target, &*report).map(|()| verified));
+    let last =
+        stage("boot area", &stop, move || finish(&verified, body, &target, &*report).map(|()| verified));
     let verified = last.await.unwrap_or(Err(StreamError::Died("boot area")))?;
     Ok(Written { verified, format: decoded.format, bytes_written: decoded.bytes, started })
 }
@@ -157,14 +158,19 @@ fn outcome(
         (Ok(()), Ok(verified), Ok(decoded), Ok(body)) => Ok((verified, decoded, body)),
         (fetch, digest, decode, write) => {
             let errors = [fetch.err(), digest.err(), decode.err(), write.err()];
-            let consequence = |error: &StreamError| matches!(error, StreamError::Stopped | StreamError::Cancelled);
+            let consequence =
+                |error: &StreamError| matches!(error, StreamError::Stopped | StreamError::Cancelled);
             let cause = errors.into_iter().flatten().min_by_key(|error| consequence(error));
             Err(cause.unwrap_or(StreamError::Stopped))
         }
     }
 }
 
-async fn fetch(mut body: Body, queue: mpsc::Sender<Item>, stop: CancellationToken) -> Result<(), StreamError> {
+async fn fetch(
+    mut body: Body,
+    queue: mpsc::Sender<Item>,
+    stop: CancellationToken,
+) -> Result<(), StreamError> {
     let stop_on_error = stop.clone().drop_guard();
     loop {
         let item = tokio::select! {
@@ -192,7 +198,11 @@ fn digest(mut source: Digesting<impl Chunks>, next: &SyncSender<Item>) -> Result
 }
 
 /// Refuses before anything is written, when the sizes tell.
-fn refuse_too_large(decoder: &Decoder<impl Chunks>, length: Option<u64>, target: &Target) -> Result<(), StreamError> {
+fn refuse_too_large(
+    decoder: &Decoder<impl Chunks>,
+    length: Option<u64>,
+    target: &Target,
+) -> Result<(), StreamError> {
     let known = match decoder.format() {
         ImageFormat::Raw => length,
         _ => decoder.known_content(),
@@ -258,11 +268,16 @@ fn finish(
             return Err(crate::disk::TargetError::Flush { path: target.path().to_owned(), source }.into());
         }
         // The image is what was asked for, so this is its maker's business.
-        Err(error) => report.warning(format!("the backup partition table stays where the image has it: {error}")),
+        Err(error) => {
+            report.warning(format!("the backup partition table stays where the image has it: {error}"))
+        }
     }
     target.flush()?;
     if let Err(error) = target.reread_partitions() {
-        report.warning(format!("the kernel did not read the new partition table of {}: {error}", target.path().display()));
+        report.warning(format!(
+            "the kernel did not read the new partition table of {}: {error}",
+            target.path().display()
+        ));
     }
     Ok(())
 }
