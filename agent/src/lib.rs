@@ -5,12 +5,14 @@
 //!
 //! Rooms: [`init`] PID 1 duties · [`parameters`] finds boot parameters · [`link`] enrolment, session, reconnect ·
 //! [`runner`] one loop that runs steps · [`report`] events and logs out · [`steps`] one file per step ·
-//! [`stream`] image bytes, one adapter per file · [`disk`] block devices · [`inventory`] reads a sysfs root.
+//! [`stream`] image bytes, one adapter per file · [`disk`] block devices · [`efi`] boot entries ·
+//! [`inventory`] reads a sysfs root.
 //!
 //! A vendor's agent is this crate, one more step and a five-line `main`; see [`steps::Registry`].
 #![deny(unsafe_code)]
 
 pub mod disk;
+pub mod efi;
 pub mod init;
 pub mod inventory;
 pub mod link;

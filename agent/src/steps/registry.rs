@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Step,
+    inspect::Inspect,
     power::{PowerOff, Reboot},
+    set_boot_entry::SetBootEntry,
+    write_image::WriteImage,
 };
 
 /// The steps an agent can run, by name.
@@ -17,7 +20,12 @@ impl Registry {
     /// The built-in steps.
     #[must_use]
     pub fn standard() -> Self {
-        Self::default().with(PowerOff::default()).with(Reboot::default())
+        Self::default()
+            .with(Inspect)
+            .with(WriteImage::default())
+            .with(SetBootEntry)
+            .with(PowerOff::default())
+            .with(Reboot::default())
     }
 
     /// Adds a step; one of the same name is replaced, so a vendor can override a built-in one.
