@@ -8,9 +8,26 @@
 //! [`stream`] image bytes, one adapter per file · [`disk`] block devices · [`efi`] boot entries ·
 //! [`inventory`] reads a sysfs root.
 //!
-//! A vendor's agent is this crate, one more step and a five-line `main`; see [`steps::Registry`].
+//! A vendor's agent is this crate, one more step and a five-line `main`:
+//!
+//! ```no_run
+//! # struct AcmeStep;
+//! # #[async_trait::async_trait]
+//! # impl bessemer_agent::steps::Step for AcmeStep {
+//! #     fn name(&self) -> &'static str { "acme" }
+//! #     async fn run(
+//! #         &self, _: serde_json::Value, _: bessemer_agent::steps::StepContext,
+//! #     ) -> Result<serde_json::Value, bessemer_agent::steps::StepError> { Ok(serde_json::json!({})) }
+//! # }
+//! use bessemer_agent::steps::Registry;
+//!
+//! fn main() -> std::process::ExitCode {
+//!     bessemer_agent::main(Registry::standard().with(AcmeStep))
+//! }
+//! ```
 #![deny(unsafe_code)]
 
+pub mod app;
 pub mod disk;
 pub mod efi;
 pub mod init;
@@ -21,3 +38,5 @@ pub mod report;
 pub mod runner;
 pub mod steps;
 pub mod stream;
+
+pub use app::main;

@@ -195,18 +195,24 @@ impl Runner {
 
     /// Waits until nothing runs and every result is acknowledged; false when that takes longer than `deadline`.
     pub async fn settled(&self, deadline: Duration) -> bool {
-        let settled = async {
-            loop {
-                {
-                    let table = self.table();
-                    if table.running.is_none() && table.results.iter().all(|stored| stored.acknowledged) {
-                        return;
-                    }
-                }
+        self.until(deadline, |table| {
+            table.running.is_none() && table.results.iter().all(|stored| stored.acknowledged)
+        })
+        .await
+    }
+
+    /// Waits until nothing runs; false when that takes longer than `deadline`.
+    pub async fn idle(&self, deadline: Duration) -> bool {
+        self.until(deadline, |table| table.running.is_none()).await
+    }
+
+    async fn until(&self, deadline: Duration, condition: impl Fn(&Table) -> bool) -> bool {
+        let reached = async {
+            while !condition(&self.table()) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        tokio::time::timeout(deadline, settled).await.is_ok()
+        tokio::time::timeout(deadline, reached).await.is_ok()
     }
 }
 

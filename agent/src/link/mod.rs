@@ -55,7 +55,7 @@ pub enum LinkError {
     Tls(#[from] TlsError),
     /// The controller cannot be reached.
     #[error("no connection to the controller")]
-    Dial(#[from] DialError),
+    Dial(#[source] Box<DialError>),
     /// The key of this boot cannot be made.
     #[error("the key for enrolment cannot be made")]
     Key(#[source] rcgen::Error),
@@ -92,6 +92,12 @@ pub enum LinkError {
         #[source]
         last: Option<Box<LinkError>>,
     },
+}
+
+impl From<DialError> for LinkError {
+    fn from(error: DialError) -> Self {
+        Self::Dial(Box::new(error))
+    }
 }
 
 impl LinkError {

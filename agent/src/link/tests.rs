@@ -251,7 +251,8 @@ async fn nobody_there_is_an_error_after_the_deadline_with_the_last_reason() {
     drop(listener);
     let error = bench.start().await.unwrap().unwrap_err();
     let LinkError::EnrolDeadline { seconds: 2, last: Some(last) } = error else { panic!("{error:?}") };
-    assert!(matches!(*last, LinkError::Dial(DialError::Connect { .. })), "{last:?}");
+    let LinkError::Dial(last) = *last else { panic!("{last:?}") };
+    assert!(matches!(*last, DialError::Connect { .. }), "{last:?}");
 }
 
 #[tokio::test]
@@ -262,7 +263,8 @@ async fn a_controller_of_another_authority_is_refused() {
     let _server = bench.serve(listener);
     let error = bench.start().await.unwrap().unwrap_err();
     let LinkError::EnrolDeadline { last: Some(last), .. } = error else { panic!("{error:?}") };
-    assert!(matches!(*last, LinkError::Dial(DialError::Tls { .. } | DialError::Connect { .. })), "{last:?}");
+    let LinkError::Dial(last) = *last else { panic!("{last:?}") };
+    assert!(matches!(*last, DialError::Tls { .. } | DialError::Connect { .. }), "{last:?}");
     assert_eq!(bench.behaviour.count("enroll"), 0);
 }
 

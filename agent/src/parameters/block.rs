@@ -52,9 +52,10 @@ fn insertable(disk: &Path, name: &str) -> bool {
         name.strip_prefix(prefix).is_some_and(|rest| rest.bytes().next().is_some_and(|b| b.is_ascii_digit()))
     };
     let on_usb = disk.components().any(|part| {
-        part.as_os_str().to_str().and_then(|part| part.strip_prefix("usb")).is_some_and(|number| {
-            !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
-        })
+        part.as_os_str()
+            .to_str()
+            .and_then(|part| part.strip_prefix("usb"))
+            .is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
     });
     numbered("fd") || numbered("sr") || on_usb || text(&disk.join("removable")) == "1"
 }

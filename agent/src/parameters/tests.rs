@@ -1,9 +1,7 @@
 use std::io::{Cursor, Write as _};
 
 use bessemer_proto::{
-    boot_parameters::region::{
-        self, DESCRIPTOR_BYTES, DESCRIPTOR_OFFSET, REGION_BYTES, Region,
-    },
+    boot_parameters::region::{self, DESCRIPTOR_BYTES, DESCRIPTOR_OFFSET, REGION_BYTES, Region},
     ids::{BootId, NodeId},
     secret::Secret,
 };
@@ -106,11 +104,18 @@ const USB: &str = "pci0000:00/0000:00:04.0/usb1/1-1/host2/block";
 async fn the_medium_wins_over_the_iso_and_the_iso_over_the_command_line() {
     let machine = Machine::new(&format!("quiet {}", sample("line:1").to_command_line()));
     let found = machine.find().await.unwrap();
-    assert_eq!((found.source, found.parsed.parameters.controllers), (Source::CommandLine, vec!["line:1".into()]));
+    assert_eq!(
+        (found.source, found.parsed.parameters.controllers),
+        (Source::CommandLine, vec!["line:1".into()])
+    );
     machine.disk("pci0000:00/ata1/block/sr0", true, &iso_image(&sample("iso:1").to_text()));
     let found = machine.find().await.unwrap();
     assert_eq!(found.source, Source::Iso(machine.node("sr0")));
-    machine.disk("platform/floppy.0/block/fd0", true, &fat_image("IR-VFD-DEV", Some(&sample("fat:1").to_text())));
+    machine.disk(
+        "platform/floppy.0/block/fd0",
+        true,
+        &fat_image("IR-VFD-DEV", Some(&sample("fat:1").to_text())),
+    );
     let found = machine.find().await.unwrap();
     assert_eq!(found.source, Source::Medium(machine.node("fd0")));
     assert_eq!(found.parsed.parameters.controllers, ["fat:1"]);
@@ -173,7 +178,9 @@ async fn broken_parameters_are_the_reason_unless_something_else_works() {
     let machine = Machine::new("");
     machine.disk(&format!("{USB}/sda"), true, &fat_image("IR-VFD-DEV", Some("bessemer-node=x\n")));
     let error = machine.find().await.unwrap_err();
-    let FindError::Unusable { source_name, source: ReadError::Parameters(_) } = error else { panic!("{error:?}") };
+    let FindError::Unusable { source_name, source: ReadError::Parameters(_) } = error else {
+        panic!("{error:?}")
+    };
     assert_eq!(source_name, Source::Medium(machine.node("sda")));
     machine.disk("pci0000:00/ata1/block/sr0", true, &iso_image(&sample("iso:1").to_text()));
     assert_eq!(machine.find().await.unwrap().source, Source::Iso(machine.node("sr0")));
