@@ -21,3 +21,6 @@ pub mod report;
 pub mod runner;
 pub mod steps;
 pub mod stream;
+
+#[cfg(test)]
+mod test_support;
