@@ -40,3 +40,6 @@ pub mod steps;
 pub mod stream;
 
 pub use app::main;
+
+#[cfg(test)]
+mod test_support;

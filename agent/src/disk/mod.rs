@@ -119,7 +119,7 @@ pub fn human_size(bytes: u64) -> String {
     for (unit, shift) in UNITS {
         if bytes >= 1 << shift {
             // One decimal is enough for people; tenths in integers so that no float rounds up to the next unit.
-            let tenths = u128::from(bytes) * 10 >> shift;
+            let tenths = (u128::from(bytes) * 10) >> shift;
             return format!("{}.{} {unit}", tenths / 10, tenths % 10);
         }
     }

@@ -67,8 +67,8 @@ struct Decoded {
     bytes: u64,
 }
 
-/// Writes the image to the disk. When this returns an error the disk is either untouched or has neither partition
-/// table nor boot sector. Dropping the future stops the threads.
+/// Writes the image to the disk. A stream that is not what it was declared to be, or does not fit by its own word, is
+/// refused with the disk untouched. After any other failure the disk has neither partition table nor boot sector. Dropping the future stops the threads.
 pub async fn run(
     image: Image,
     target: Arc<Target>,
@@ -88,23 +88,25 @@ pub async fn run(
     }
 
     let fetch = tokio::spawn(fetch(image.body, fetched, stop.clone()));
-    let digest = stage("digest", &stop, {
+    let digest = stage("digest", {
         let source = QueueSource::new(from_network, stop.clone());
         move || digest(Digesting::new(source, image.expected), &digested)
     });
-    let decode = stage("decode", &stop, {
+    let decode = stage("decode", {
         let source = QueueSource::new(to_decode, stop.clone());
         let source = Progress::new(source, report.clone(), length.unwrap_or(0));
-        let (target, declared) = (target.clone(), image.format);
+        let (target, declared, stop) = (target.clone(), image.format, stop.clone());
         move || {
-            let decoder = Decoder::open(source, declared)?;
-            refuse_too_large(&decoder, length, &target)?;
-            decode(decoder, &empty, &filled, &target)
+            let admitted =
+                Decoder::open(source, declared).and_then(|decoder| admit(decoder, length, &target));
+            admitted
+                .and_then(|decoder| decode(decoder, &empty, &filled, &target))
+                .inspect_err(|_| stop.cancel())
         }
     });
-    let write = stage("write", &stop, {
+    let write = stage("write", {
         let (target, stop) = (target.clone(), stop.clone());
-        move || write_body(&to_write, &emptied, &target, &stop)
+        move || write_body(&to_write, &emptied, &target, &stop).inspect_err(|_| stop.cancel())
     });
 
     let fetch = fetch.await.unwrap_or(Err(StreamError::Died("fetch")));
@@ -113,27 +115,21 @@ pub async fn run(
     let write = write.await.unwrap_or(Err(StreamError::Died("write")));
     let (verified, decoded, body) = outcome(fetch, digest, decode, write, cancel)?;
     let started = body.started;
-    let last =
-        stage("boot area", &stop, move || finish(&verified, body, &target, &*report).map(|()| verified));
+    let last = stage("boot area", move || finish(&verified, body, &target, &*report).map(|()| verified));
     let verified = last.await.unwrap_or(Err(StreamError::Died("boot area")))?;
     Ok(Written { verified, format: decoded.format, bytes_written: decoded.bytes, started })
 }
 
-/// Runs `work` on a thread of its own; a failure stops the other stages.
+/// Runs `work` on a thread of its own. When it fails, the stages after it end when they have worked off their
+/// queues; stages that fail for their own reasons fire the token to stop those before them.
 fn stage<T: Send + 'static>(
     name: &'static str,
-    stop: &CancellationToken,
     work: impl FnOnce() -> Result<T, StreamError> + Send + 'static,
 ) -> oneshot::Receiver<Result<T, StreamError>> {
     let (sender, receiver) = oneshot::channel();
-    let stop = stop.clone();
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        let result = work();
-        if result.is_err() {
-            stop.cancel();
-        }
         // Nobody listens when the future was dropped.
-        let _ = sender.send(result);
+        let _ = sender.send(work());
     });
     if let Err(error) = thread {
         // The sender was dropped with the closure, so the stage counts as died.
@@ -171,7 +167,6 @@ async fn fetch(
     queue: mpsc::Sender<Item>,
     stop: CancellationToken,
 ) -> Result<(), StreamError> {
-    let stop_on_error = stop.clone().drop_guard();
     loop {
         let item = tokio::select! {
             biased;
@@ -183,7 +178,6 @@ async fn fetch(
             return Err(StreamError::Stopped);
         }
         if complete {
-            stop_on_error.disarm();
             return Ok(());
         }
     }
@@ -198,16 +192,17 @@ fn digest(mut source: Digesting<impl Chunks>, next: &SyncSender<Item>) -> Result
 }
 
 /// Refuses before anything is written, when the sizes tell.
-fn refuse_too_large(
-    decoder: &Decoder<impl Chunks>,
+fn admit<S: Chunks>(
+    decoder: Decoder<S>,
     length: Option<u64>,
     target: &Target,
-) -> Result<(), StreamError> {
+) -> Result<Decoder<S>, StreamError> {
     let known = match decoder.format() {
         ImageFormat::Raw => length,
         _ => decoder.known_content(),
     };
-    known.map_or(Ok(()), |image| check_size(image, target))
+    known.map_or(Ok(()), |image| check_size(image, target))?;
+    Ok(decoder)
 }
 
 fn check_size(image: u64, target: &Target) -> Result<(), StreamError> {
@@ -223,6 +218,7 @@ fn decode(
     filled: &SyncSender<Filled>,
     target: &Target,
 ) -> Result<Decoded, StreamError> {
+    filled.send(Filled::Begin).map_err(|_| StreamError::Stopped)?;
     let mut offset = 0;
     loop {
         let mut buffer = empty.recv().map_err(|_| StreamError::Stopped)?;

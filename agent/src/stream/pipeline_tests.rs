@@ -1,1 +1,288 @@
+use std::time::Duration;
 
+use super::*;
+use crate::{
+    stream::{
+        DecodeError, FetchError,
+        fetch::{FetchOptions, Fetcher},
+    },
+    test_support::{
+        Heard,
+        disks::{MIB, TestDisk, assert_boot_area_is_zero, gpt_image, gzip, noise, sha256},
+        server::{Reply, Server},
+    },
+};
+
+struct Case {
+    image: Vec<u8>,
+    expected: Digest,
+    reply: Reply,
+    format: ImageFormat,
+}
+
+impl Case {
+    /// All as it should be.
+    fn good(served: Vec<u8>) -> Self {
+        let expected = sha256(&served);
+        Self { reply: Reply::ok(served.clone()), image: served, expected, format: ImageFormat::Auto }
+    }
+
+    async fn run(self, disk: &TestDisk) -> Result<Written, StreamError> {
+        self.run_with(disk, &CancellationToken::new()).await
+    }
+
+    async fn run_with(self, disk: &TestDisk, cancel: &CancellationToken) -> Result<Written, StreamError> {
+        let reply = self.reply;
+        let server = Server::start(move |_| reply.clone());
+        let options = FetchOptions { read_timeout: Duration::from_millis(500), ..FetchOptions::default() };
+        let body = Fetcher::new(options).unwrap().open(&server.url("/image")).await?;
+        let target = Arc::new(Target::open(&disk.path).unwrap());
+        let image = Image { body, format: self.format, expected: self.expected };
+        run(image, target, Arc::new(Heard::default()), cancel).await
+    }
+}
+
+/// A file, and loop devices of both sector sizes where there are any.
+fn disks(length: usize) -> Vec<(TestDisk, u64)> {
+    let loops =
+        [512, 4096].map(|sector| TestDisk::loop_device(length, sector).map(|disk| (disk, u64::from(sector))));
+    [Some((TestDisk::file(length), 512))].into_iter().chain(loops).flatten().collect()
+}
+
+fn partitions(disk: &TestDisk, sector: u64) -> (GPTPlaces, usize) {
+    let content = disk.content();
+    let mut reader = std::io::Cursor::new(&content);
+    let gpt = gptman::GPT::read_from(&mut reader, sector).unwrap();
+    let last = content.len() as u64 / sector - 1;
+    let backup = &content[(last * sector) as usize..][..8];
+    let places = GPTPlaces { says: gpt.header.backup_lba, last, there: backup == b"EFI PART" };
+    (places, gpt.iter().filter(|(_, entry)| entry.is_used()).count())
+}
+
+struct GPTPlaces {
+    says: u64,
+    last: u64,
+    there: bool,
+}
+
+#[tokio::test]
+async fn good_images_of_every_format_are_on_the_disk_byte_for_byte() {
+    for (disk, sector) in disks(24 * MIB) {
+        let image = gpt_image(24 * MIB, sector);
+        let packed = [
+            (image.clone(), ImageFormat::Raw),
+            (gzip(&image), ImageFormat::Gzip),
+            (zstd::stream::encode_all(&image[..], 1).unwrap(), ImageFormat::Zstd),
+        ];
+        for (served, format) in packed {
+            let length = served.len() as u64;
+            let written = Case::good(served).run(&disk).await.unwrap();
+            assert_eq!((written.format, written.bytes_written), (format, image.len() as u64));
+            assert_eq!(written.verified.bytes(), length);
+            assert!(disk.content() == image, "{format:?} on sectors of {sector}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_backup_table_moves_to_the_end_of_a_larger_disk() {
+    for (disk, sector) in disks(16 * MIB) {
+        let image = gpt_image(6 * MIB, sector);
+        Case::good(image.clone()).run(&disk).await.unwrap();
+        let (places, used) = partitions(&disk, sector);
+        assert!(places.there, "no backup at the end");
+        assert_eq!((places.says, used), (places.last, 2));
+        let content = disk.content();
+        // Everything but the table itself is the image.
+        assert!(content[MIB..5 * MIB] == image[MIB..5 * MIB]);
+        let covered = u32::from_le_bytes(content[446 + 12..446 + 16].try_into().unwrap());
+        assert_eq!(u64::from(covered), places.last);
+    }
+}
+
+#[tokio::test]
+async fn images_that_end_anywhere_are_whole() {
+    for (disk, _) in disks(8 * MIB) {
+        for length in [512, 700, MIB - 1, MIB, MIB + 1, 3 * MIB + 17, 7 * MIB + 4095, 8 * MIB] {
+            let mut image = noise(length, 5);
+            image[510..512].copy_from_slice(&[0x55, 0xaa]);
+            let written = Case::good(image.clone()).run(&disk).await.unwrap();
+            assert_eq!(written.bytes_written, length as u64);
+            assert!(disk.content()[..length] == image, "{length}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn whatever_is_wrong_with_the_bytes_leaves_no_partition_table() {
+    let image = gpt_image(8 * MIB, 512);
+    let length = image.len() as u64;
+    let good = sha256(&image);
+    let mut flipped = image.clone();
+    flipped[5 * MIB] ^= 1;
+    let html = b"<html><body>Please log in</body></html>".to_vec();
+    let case = |reply, format| Case { image: image.clone(), expected: good.clone(), reply, format };
+    let mismatch = |error: &StreamError| matches!(error, StreamError::DigestMismatch { .. });
+    let short = |error: &StreamError| matches!(error, StreamError::Fetch(FetchError::Short { .. }));
+    type Check<'a> = &'a dyn Fn(&StreamError) -> bool;
+    for (name, case, check) in [
+        ("flipped bit", case(Reply::ok(flipped), ImageFormat::Auto), &mismatch as Check<'_>),
+        ("html", case(Reply::ok(html.clone()), ImageFormat::Auto), &mismatch),
+        (
+            "a byte missing, honestly announced",
+            case(Reply::ok(image[..image.len() - 1].to_vec()), ImageFormat::Auto),
+            &mismatch,
+        ),
+        (
+            "short by one",
+            case(Reply::announcing(length, image[..image.len() - 1].to_vec()), ImageFormat::Auto),
+            &short,
+        ),
+        (
+            "short by half",
+            case(Reply::announcing(length, image[..4 * MIB].to_vec()), ImageFormat::Raw),
+            &short,
+        ),
+        ("chunked without end", case(Reply::chunked(&image, 100_000, false), ImageFormat::Auto), &short),
+        (
+            "stall",
+            case(
+                Reply { stall: true, ..Reply::announcing(length, image[..3 * MIB].to_vec()) },
+                ImageFormat::Auto,
+            ),
+            &|error| matches!(error, StreamError::Fetch(FetchError::Stalled { .. })),
+        ),
+        (
+            "gzip cut, honestly announced",
+            {
+                let packed = gzip(&image);
+                let cut = packed[..packed.len() / 2].to_vec();
+                Case { expected: sha256(&cut), ..case(Reply::ok(cut), ImageFormat::Auto) }
+            },
+            &|error| matches!(error, StreamError::Decode(DecodeError::Truncated { .. })),
+        ),
+        (
+            "gzip with garbage behind",
+            {
+                let packed = [gzip(&image), html.clone()].concat();
+                Case { expected: sha256(&packed), ..case(Reply::ok(packed), ImageFormat::Auto) }
+            },
+            &|error| matches!(error, StreamError::Decode(DecodeError::TrailingGarbage { .. })),
+        ),
+        (
+            "packed nothing",
+            {
+                let packed = gzip(b"");
+                Case { expected: sha256(&packed), ..case(Reply::ok(packed), ImageFormat::Auto) }
+            },
+            &|error| matches!(error, StreamError::Empty),
+        ),
+        (
+            "no partition table",
+            {
+                let plain = noise(4 * MIB, 9);
+                Case { expected: sha256(&plain), ..case(Reply::ok(plain), ImageFormat::Auto) }
+            },
+            &|error| matches!(error, StreamError::NoPartitionTable),
+        ),
+    ] {
+        for disk in
+            [Some(TestDisk::file(12 * MIB)), TestDisk::loop_device(12 * MIB, 512)].into_iter().flatten()
+        {
+            let error = Case { ..case.clone() }.run(&disk).await.unwrap_err();
+            assert!(check(&error), "{name}: {error:?}");
+            assert_boot_area_is_zero(&disk.content());
+        }
+    }
+}
+
+impl Clone for Case {
+    fn clone(&self) -> Self {
+        Self {
+            image: self.image.clone(),
+            expected: self.expected.clone(),
+            reply: self.reply.clone(),
+            format: self.format,
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_can_be_refused_before_writing_leaves_the_disk_alone() {
+    let image = gpt_image(8 * MIB, 512);
+    let zstd_with_size = zstd::bulk::compress(&image, 1).unwrap();
+    let too_large = |error: &StreamError| {
+        matches!(error, StreamError::TooLarge { image: 0x80_0000, disk: 0x40_0000, .. })
+    };
+    type Check<'a> = &'a dyn Fn(&StreamError) -> bool;
+    for (name, served, format, check) in [
+        ("raw, by length", image.clone(), ImageFormat::Auto, &too_large as Check<'_>),
+        ("zstd, by frame", zstd_with_size, ImageFormat::Auto, &too_large),
+        ("not what was declared", gzip(&image), ImageFormat::Zstd, &|error| {
+            matches!(error, StreamError::Decode(DecodeError::Mismatch { .. }))
+        }),
+        ("qcow2", b"QFI\xfb\0\0\0\x03".to_vec(), ImageFormat::Auto, &|error| {
+            matches!(error, StreamError::Decode(DecodeError::Unsupported(_)))
+        }),
+        ("empty", Vec::new(), ImageFormat::Auto, &|error| matches!(error, StreamError::Empty)),
+    ] {
+        let disk = TestDisk::file(4 * MIB);
+        let before = disk.content();
+        let error = Case { format, ..Case::good(served) }.run(&disk).await.unwrap_err();
+        assert!(check(&error), "{name}: {error:?}");
+        assert!(disk.content() == before, "{name}: the disk was touched");
+    }
+}
+
+#[tokio::test]
+async fn a_packed_image_that_turns_out_too_large_stops_and_leaves_zeros() {
+    let image = gpt_image(8 * MIB, 512);
+    let disk = TestDisk::file(4 * MIB);
+    let error = Case::good(gzip(&image)).run(&disk).await.unwrap_err();
+    assert!(matches!(error, StreamError::TooLarge { .. }), "{error:?}");
+    assert_boot_area_is_zero(&disk.content());
+}
+
+#[tokio::test]
+async fn a_table_for_other_sectors_is_refused() {
+    let disk = TestDisk::file(8 * MIB);
+    let error = Case::good(gpt_image(8 * MIB, 4096)).run(&disk).await.unwrap_err();
+    assert!(matches!(error, StreamError::SectorSize { image: 4096, disk: 512, .. }), "{error:?}");
+    assert_boot_area_is_zero(&disk.content());
+}
+
+#[tokio::test]
+async fn cancelling_in_the_middle_stops_soon_and_leaves_zeros() {
+    let image = gpt_image(8 * MIB, 512);
+    let disk = TestDisk::file(8 * MIB);
+    let slow = Reply { pace: Some((MIB, Duration::from_millis(100))), ..Reply::ok(image.clone()) };
+    let cancel = CancellationToken::new();
+    let timer = cancel.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(350)).await;
+        timer.cancel();
+    });
+    let begun = Instant::now();
+    let error = Case { reply: slow, ..Case::good(image) }.run_with(&disk, &cancel).await.unwrap_err();
+    assert!(matches!(error, StreamError::Cancelled), "{error:?}");
+    assert!(begun.elapsed() < Duration::from_secs(3));
+    assert_boot_area_is_zero(&disk.content());
+}
+
+#[tokio::test]
+async fn a_refusal_does_not_wait_for_a_silent_server() {
+    let disk = TestDisk::file(8 * MIB);
+    let target = Target::open(&disk.path).unwrap();
+    let image = gpt_image(8 * MIB, 512);
+    let reply = Reply { stall: true, ..Reply::announcing(100 * MIB as u64, image) };
+    let server = Server::start(move |_| reply.clone());
+    let body = Fetcher::new(FetchOptions::default()).unwrap().open(&server.url("/")).await.unwrap();
+    let image = Image { body, format: ImageFormat::Raw, expected: sha256(b"") };
+    let begun = Instant::now();
+    let error = run(image, Arc::new(target), Arc::new(Heard::default()), &CancellationToken::new())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, StreamError::TooLarge { .. }), "{error:?}");
+    // The server never ends; a failed stage must not wait for its read timeout.
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}

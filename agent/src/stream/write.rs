@@ -12,6 +12,8 @@ use crate::disk::Target;
 
 /// What the decoding stage sends.
 pub enum Filled {
+    /// The image is what it was declared to be and fits: from here on the disk is written.
+    Begin,
     /// Bytes of the image.
     Data {
         /// The first `length` bytes of it count.
@@ -33,35 +35,32 @@ pub struct BodyWritten {
     pub started: Instant,
 }
 
-/// Writes buffers as they come. The disk is not touched before the first one.
+/// Writes buffers as they come. The disk is not touched before [`Filled::Begin`].
 pub fn write_body(
     filled: &Receiver<Filled>,
     emptied: &SyncSender<AlignedBuffer>,
     target: &Target,
     cancel: &CancellationToken,
 ) -> Result<BodyWritten, StreamError> {
-    let mut body: Option<BodyWritten> = None;
+    let Ok(Filled::Begin) = filled.recv() else { return Err(StreamError::Stopped) };
+    let mut held_back = HeldBack::clear(target)?;
+    let mut started = None;
     loop {
         if cancel.is_cancelled() {
             return Err(StreamError::Cancelled);
         }
         match filled.recv() {
             Ok(Filled::Data { buffer, length, offset }) => {
-                if body.is_none() {
-                    let held_back = HeldBack::clear(target)?;
-                    body = Some(BodyWritten { held_back, started: Instant::now() });
-                }
-                if let (Some(body), Some(data)) = (&mut body, buffer.get(..length)) {
-                    body.held_back.write(data, offset, target)?;
-                }
+                started.get_or_insert_with(Instant::now);
+                held_back.write(buffer.get(..length).unwrap_or(&buffer), offset, target)?;
                 // The decoder is gone after the last buffer; the queue holds all buffers there are.
                 let _ = emptied.try_send(buffer);
             }
             Ok(Filled::End) => {
                 target.flush()?;
-                return body.ok_or(StreamError::Empty);
+                return Ok(BodyWritten { held_back, started: started.ok_or(StreamError::Empty)? });
             }
-            Err(_) => return Err(StreamError::Stopped),
+            Ok(Filled::Begin) | Err(_) => return Err(StreamError::Stopped),
         }
     }
 }
