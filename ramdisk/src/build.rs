@@ -50,6 +50,8 @@ pub struct Recipe {
     pub additions: Vec<Addition>,
     /// How the kernel is started.
     pub boot: BootConfig,
+    /// How hard zstd tries on the ramdisk, 1 to 19.
+    pub level: i32,
     /// Time stamps, seconds since 1970.
     pub epoch: u64,
 }
@@ -105,9 +107,12 @@ pub fn build(recipe: &Recipe) -> Result<Built, BuildError> {
     debian::check(&[debian::XORRISO])?;
     let agent = files::read(&recipe.agent)?;
     agent_binary::check(&agent).map_err(|reason| BuildError::Agent { path: recipe.agent.clone(), reason })?;
-    let root = match &recipe.kernel {
-        KernelSource::Root(root) => root.clone(),
-        KernelSource::Debian(cache) => kernel::download(cache)?,
+    let (root, warning) = match &recipe.kernel {
+        KernelSource::Root(root) => (root.clone(), None),
+        KernelSource::Debian(cache) => {
+            let downloaded = kernel::download(cache)?;
+            (downloaded.root, downloaded.warning)
+        }
     };
     let kernel = Kernel::open(&root)?;
     let modules = modules::select(&kernel, &recipe.modules)?;
@@ -132,7 +137,8 @@ pub fn build(recipe: &Recipe) -> Result<Built, BuildError> {
         region: RegionPlace { offset: region.offset, length: region.length },
     };
     write_manifest(&manifest, &recipe.out)?;
-    Ok(Built { manifest, warnings: modules.warnings })
+    let warnings = warning.into_iter().chain(modules.warnings).collect();
+    Ok(Built { manifest, warnings })
 }
 
 fn initramfs(
@@ -160,7 +166,7 @@ fn initramfs(
     for addition in &recipe.additions {
         tree.add(addition)?;
     }
-    Ok(tree.pack(recipe.epoch)?)
+    Ok(tree.pack(recipe.epoch, recipe.level)?)
 }
 
 /// Firmware that no addition brings along.

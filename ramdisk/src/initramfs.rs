@@ -14,7 +14,8 @@ use zstd::zstd_safe::CParameter;
 
 use crate::files::{self, FileError, at};
 
-const LEVEL: i32 = 19;
+/// How hard zstd tries when nothing else is said.
+pub const DEFAULT_LEVEL: i32 = 19;
 /// The kernel unpacks windows of up to 128 MiB, but the window costs memory on the machine: 8 MiB.
 const WINDOW_LOG: u32 = 23;
 /// Fixed, so that the number of processors does not change the result.
@@ -168,10 +169,10 @@ impl Tree {
         Ok(())
     }
 
-    /// Packs the tree. Equal trees give equal bytes.
-    pub fn pack(&self, epoch: u64) -> Result<Vec<u8>, InitramfsError> {
+    /// Packs the tree. `level` is how hard zstd tries. Equal trees give equal bytes.
+    pub fn pack(&self, epoch: u64, level: i32) -> Result<Vec<u8>, InitramfsError> {
         let archive = self.archive(epoch).map_err(InitramfsError::Compress)?;
-        compress(&archive).map_err(InitramfsError::Compress)
+        compress(&archive, level).map_err(InitramfsError::Compress)
     }
 
     fn archive(&self, epoch: u64) -> io::Result<Vec<u8>> {
@@ -203,8 +204,8 @@ impl Tree {
     }
 }
 
-fn compress(archive: &[u8]) -> io::Result<Vec<u8>> {
-    let mut encoder = zstd::Encoder::new(Vec::new(), LEVEL)?;
+fn compress(archive: &[u8], level: i32) -> io::Result<Vec<u8>> {
+    let mut encoder = zstd::Encoder::new(Vec::new(), level)?;
     encoder.set_parameter(CParameter::WindowLog(WINDOW_LOG))?;
     encoder.set_parameter(CParameter::NbWorkers(WORKERS))?;
     encoder.set_parameter(CParameter::JobSize(JOB_BYTES))?;
@@ -245,8 +246,8 @@ mod tests {
         let mut tree = Tree::default();
         tree.file("init", 0o755, b"agent".to_vec()).unwrap();
         tree.add(&Addition { source: source.path().join("fw"), target: "lib/firmware/x".into() }).unwrap();
-        let packed = tree.pack(7).unwrap();
-        assert_eq!(packed, tree.pack(7).unwrap());
+        let packed = tree.pack(7, 3).unwrap();
+        assert_eq!(packed, tree.pack(7, 3).unwrap());
         let entries = listing(&packed);
         let names: Vec<&str> = entries.iter().map(|entry| entry.0.as_str()).collect();
         let mut sorted = names.clone();

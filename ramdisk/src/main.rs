@@ -1,14 +1,14 @@
 //! Command line of the ramdisk builder.
 
-use std::{env, fs, path::PathBuf, process::ExitCode};
+use std::{fs, path::PathBuf, process::ExitCode};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use bessemer_ramdisk::{
     build::{self, Built, KernelSource, Recipe},
     debian,
-    initramfs::Addition,
+    initramfs::{Addition, DEFAULT_LEVEL},
     iso::BootConfig,
-    medium,
+    kernel, medium,
     modules::{self, ModuleList},
 };
 use clap::{Args, Parser, Subcommand};
@@ -73,6 +73,9 @@ struct BuildArgs {
     /// Extra kernel arguments
     #[arg(long, value_name = "ARGUMENTS", default_value = "", allow_hyphen_values = true)]
     append: String,
+    /// How hard to compress the ramdisk, from 1 (fast) to 19 (small)
+    #[arg(long, value_name = "LEVEL", default_value_t = DEFAULT_LEVEL, value_parser = clap::value_parser!(i32).range(1..=19))]
+    level: i32,
     /// Time stamps of the results, seconds since 1970
     #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH", default_value_t = 0)]
     epoch: u64,
@@ -113,7 +116,10 @@ fn recipe(args: BuildArgs) -> anyhow::Result<Recipe> {
     args.extra_modules.iter().for_each(|name| list.add(name));
     let kernel = match args.kernel_root {
         Some(root) => KernelSource::Root(root),
-        None => KernelSource::Debian(args.cache.map_or_else(default_cache, Ok)?),
+        None => {
+            let cache = args.cache.or_else(kernel::default_cache);
+            KernelSource::Debian(cache.context("no place to keep the kernel: give one with --cache DIR")?)
+        }
     };
     Ok(Recipe {
         agent: args.agent,
@@ -122,17 +128,9 @@ fn recipe(args: BuildArgs) -> anyhow::Result<Recipe> {
         modules: list,
         additions: args.additions,
         boot: BootConfig::new(&args.consoles, &args.append)?,
+        level: args.level,
         epoch: args.epoch,
     })
-}
-
-fn default_cache() -> anyhow::Result<PathBuf> {
-    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    match (set("XDG_CACHE_HOME"), set("HOME")) {
-        (Some(cache), _) => Ok(cache.join("bessemer")),
-        (None, Some(home)) => Ok(home.join(".cache/bessemer")),
-        (None, None) => bail!("no place to keep the kernel: give one with --cache DIR"),
-    }
 }
 
 fn print_summary(built: &Built) {

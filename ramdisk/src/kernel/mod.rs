@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use download::{DownloadError, download};
+pub use download::{DownloadError, Downloaded, default_cache, download};
 
 use crate::{
     files::{self, FileError, at},

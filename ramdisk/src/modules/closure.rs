@@ -187,3 +187,120 @@ impl Closure<'_> {
         order.push(name.to_owned());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use object::{Architecture, BinaryFormat, Endianness, SectionKind, write::Object};
+
+    use super::*;
+
+    struct Fake {
+        files: BTreeMap<String, (String, Vec<u8>)>,
+    }
+
+    impl Fake {
+        fn new(modules: &[(&str, &str)]) -> Self {
+            let files = modules.iter().map(|(name, info)| {
+                let path = format!("kernel/{}.ko", name.replace('_', "-"));
+                ((*name).to_owned(), (path, module(&format!("{info}\0vermagic=6.1-test SMP"))))
+            });
+            Self { files: files.collect() }
+        }
+    }
+
+    impl Source for Fake {
+        fn release(&self) -> &str {
+            "6.1-test"
+        }
+        fn path(&self, name: &str) -> Option<&str> {
+            self.files.get(name).map(|(path, _)| path.as_str())
+        }
+        fn is_builtin(&self, name: &str) -> bool {
+            name == "builtin"
+        }
+        fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
+            Ok(self.files.values().find(|file| file.0 == path).unwrap().1.clone())
+        }
+    }
+
+    fn module(info: &str) -> Vec<u8> {
+        let mut object = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
+        let section = object.add_section(Vec::new(), b".modinfo".to_vec(), SectionKind::Other);
+        object.append_section_data(section, info.as_bytes(), 1);
+        object.write().unwrap()
+    }
+
+    fn select_from(modules: &[(&str, &str)], list: &str) -> Result<ModuleSet, ModulesError> {
+        select(&Fake::new(modules), &list.parse().unwrap())
+    }
+
+    #[test]
+    fn what_a_module_needs_comes_along_in_loading_order() {
+        let modules = [
+            ("top_mod", "depends=left,right\0alias=pci:top*"),
+            ("left", "depends=base"),
+            ("right", "depends=base,builtin\0softdep=pre: early post: late"),
+            ("base", "depends="),
+            ("early", "depends=top_mod"),
+            ("late", "depends="),
+            ("other", "depends="),
+        ];
+        let set = select_from(&modules, "top-mod\nbuiltin").unwrap();
+        assert_eq!(set.warnings, Vec::<String>::new());
+        let names: Vec<&str> = set.modules.keys().map(String::as_str).collect();
+        assert_eq!(names, ["base", "early", "left", "right", "top_mod"]);
+        let dep = set.dep();
+        assert!(
+            dep.contains(
+                "kernel/top-mod.ko: kernel/right.ko kernel/early.ko kernel/left.ko kernel/base.ko\n"
+            ),
+            "{dep}"
+        );
+        assert!(dep.contains("kernel/base.ko:\n"), "{dep}");
+        assert_eq!(set.alias(), "alias pci:top* top_mod\n");
+    }
+
+    #[test]
+    fn lines_of_the_list_say_what_modules_do_not() {
+        let modules = [
+            ("core", "alias=pci:b*\0alias=pci:a*"),
+            ("port", "depends=core"),
+            ("fs", "alias=fs-x"),
+            ("table", ""),
+            ("vars", "alias=fs-vars"),
+        ];
+        let list = "core\nport with core\nfs needs table\nvars load\ntable";
+        let set = select_from(&modules, list).unwrap();
+        assert_eq!(set.warnings, Vec::<String>::new());
+        assert_eq!(
+            set.alias(),
+            "alias fs-vars vars\nalias fs-x fs\nalias pci:a* core\nalias pci:a* port\nalias pci:b* core\nalias pci:b* port\n"
+        );
+        assert!(set.dep().contains("kernel/fs.ko: kernel/table.ko\n"));
+        assert_eq!(set.load(), "vars\n");
+    }
+
+    #[test]
+    fn what_cannot_work_is_said() {
+        let set = select_from(
+            &[("lonely", ""), ("soft", "alias=x\0softdep=pre: crc"), ("port", "")],
+            "lonely\nabsent\nsoft\nport with nothing",
+        )
+        .unwrap();
+        assert_eq!(set.warnings.len(), 4, "{:?}", set.warnings);
+        for name in ["no module absent", "asks for kernel module lonely", "wants crc", "goes with nothing"] {
+            assert!(set.warnings.iter().any(|warning| warning.contains(name)), "{name}: {:?}", set.warnings);
+        }
+        let error = select_from(&[("a", "depends=gone")], "a").unwrap_err();
+        assert!(matches!(error, ModulesError::Incomplete { .. }), "{error}");
+        let other = Fake { files: [("a".into(), ("a.ko".into(), module("vermagic=5.10 SMP")))].into() };
+        let error = select(&other, &"a".parse().unwrap()).unwrap_err();
+        assert!(matches!(error, ModulesError::OtherKernel { .. }), "{error}");
+        let packed = Fake { files: [("a".into(), ("a.ko.xz".into(), Vec::new()))].into() };
+        let error = select(&packed, &"a".parse().unwrap()).unwrap_err();
+        assert!(matches!(error, ModulesError::Compressed(_)), "{error}");
+        let broken = Fake { files: [("a".into(), ("a.ko".into(), b"\x7fELF".to_vec()))].into() };
+        let error = select(&broken, &"a".parse().unwrap()).unwrap_err();
+        assert!(matches!(error, ModulesError::NotAModule { .. }), "{error}");
+    }
+}
