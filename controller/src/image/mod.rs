@@ -1,5 +1,7 @@
 //! Where images come from, how they are kept, and how agents get them.
 
+pub mod ranges;
+
 use bessemer_proto::step::WriteImageArguments;
 
 use crate::node::Node;
