@@ -60,7 +60,7 @@ fn conductor(state: &State, context: &Context) -> Value {
         "updated_at": timestamp(Utc::now()),
         "hostname": state.hostname,
         "conductor_group": "",
-        "drivers": drivers::names(),
+        "drivers": drivers::all().iter().map(|driver| driver.name).collect::<Vec<_>>(),
         "links": context.links(&format!("conductors/{}", state.hostname)),
         "alive": true,
     })

@@ -108,7 +108,8 @@ impl From<StoreError> for ApiError {
         let status = match &error {
             StoreError::NotFound { .. } => StatusCode::NOT_FOUND,
             StoreError::Duplicate { .. } | StoreError::Conflict { .. } => StatusCode::CONFLICT,
-            StoreError::Database { .. } | StoreError::Corrupt { .. } => {
+            // Whatever else goes wrong with a database is not the client's fault.
+            _ => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a request failed");
                 StatusCode::INTERNAL_SERVER_ERROR
             }

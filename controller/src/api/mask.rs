@@ -6,7 +6,7 @@ use url::Url;
 use crate::node::Dictionary;
 
 /// What is shown in place of a secret.
-pub(crate) const MASK: &str = "******";
+pub(super) const MASK: &str = "******";
 
 /// Parts of names whose values are secrets.
 const SECRET_PARTS: &[&str] = &[

@@ -34,8 +34,6 @@ use url::Url;
 
 use crate::{agents::Fleet, reconcile::Engine, store::Store};
 
-pub(crate) use mask::MASK;
-
 /// `[api]` of the configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -6,13 +6,13 @@ use super::{
     error::ApiError,
     fields::{self, Access},
     mask,
-    node_view::{INTERFACE_KINDS, document},
+    node_view::document,
     patch::Operation,
     value::{boolean, dictionary, name, text, uuid},
     version::Version,
 };
 use crate::{
-    drivers,
+    drivers::{self, DriverError, KINDS},
     node::{Node, ProvisionState},
 };
 
@@ -161,7 +161,7 @@ fn set(node: &mut Node, field: &str, value: Value) -> Result<(), String> {
 }
 
 fn set_interface(node: &mut Node, field: &str, value: Value) -> Result<(), String> {
-    let kind = field.strip_suffix("_interface").filter(|kind| INTERFACE_KINDS.contains(kind));
+    let kind = field.strip_suffix("_interface").filter(|kind| KINDS.contains(kind));
     let kind = kind.ok_or_else(|| format!("{field} cannot be set."))?;
     match text(field, value, 255)? {
         Some(name) => node.interfaces.insert(kind.to_owned(), name),
@@ -181,30 +181,17 @@ pub(super) fn set_maintenance(node: &mut Node, maintenance: bool, reason: Option
 
 /// Fills interfaces that are not chosen with the driver's defaults, and refuses what the driver does not have.
 fn check_interfaces(node: &mut Node) -> Result<(), ApiError> {
-    let Some(driver) = drivers::find(&node.driver) else {
-        return Err(ApiError::bad(format!(
-            "No valid host was found. Reason: No conductor service registered which supports driver {} for \
-             conductor group \"{}\". Ensure the driver is valid and enabled. Enabled drivers: {}.",
-            node.driver,
-            node.conductor_group,
-            drivers::names().join(", ")
-        )));
-    };
-    for kind in INTERFACE_KINDS {
-        let enabled = driver.enabled(kind);
-        let chosen = node.interfaces.get(*kind).cloned();
-        let name = chosen.unwrap_or_else(|| driver.default(kind).to_owned());
-        if !enabled.contains(&name.as_str()) {
-            return Err(ApiError::bad(format!(
-                "Could not find the following interface in the 'ironic.hardware.interfaces.{kind}' entrypoint: \
-                 {name}. Valid interfaces of driver {} are [{}].",
-                node.driver,
-                enabled.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ")
-            )));
-        }
-        node.interfaces.insert((*kind).to_owned(), name);
-    }
-    Ok(())
+    drivers::complete(node).map_err(|error| {
+        let sentence = match &error {
+            DriverError::Unknown { name, known } => format!(
+                "No valid host was found. Reason: No conductor service registered which supports driver {name} for \
+                 conductor group \"{}\". Ensure the driver is valid and enabled. Enabled drivers: {known}.",
+                node.conductor_group
+            ),
+            DriverError::Kind { .. } | DriverError::Interface { .. } => error.to_string(),
+        };
+        ApiError::bad(sentence)
+    })
 }
 
 /// Rules about what may change when.

@@ -6,14 +6,9 @@ use serde_json::{Map, Value, json};
 use super::{State, links::Context, mask::masked};
 use crate::{
     agents::LiveProgress,
+    drivers,
     node::{Node, ProvisionState},
 };
-
-/// Kinds of driver interfaces: a node's fields are `<kind>_interface`.
-pub(super) const INTERFACE_KINDS: &[&str] = &[
-    "bios", "boot", "console", "deploy", "firmware", "inspect", "management", "network", "power", "raid", "rescue",
-    "storage", "vendor",
-];
 
 /// Longest log message that is shown with a node.
 const MAX_LOG_CHARACTERS: usize = 500;
@@ -40,8 +35,8 @@ pub(super) fn document(node: &Node) -> Map<String, Value> {
     for internal in ["interfaces", "wait_reason", "wait_until", "version"] {
         document.remove(internal);
     }
-    for kind in INTERFACE_KINDS {
-        let name = node.interfaces.get(*kind).cloned();
+    for kind in drivers::KINDS {
+        let name = node.interfaces.get(kind).cloned();
         document.insert(format!("{kind}_interface"), name.into());
     }
     document
@@ -139,7 +134,7 @@ pub(super) fn pick(mut all: Map<String, Value>, fields: &[&str]) -> Value {
     all.retain(|name, _| name == "links" || fields.contains(&name.as_str()));
     // A field the table has and the resource does not is null, so that every answer has all of them.
     for name in fields {
-        all.entry(*name).or_default();
+        all.entry(*name).or_insert(Value::Null);
     }
     all.into()
 }

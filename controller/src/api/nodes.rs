@@ -10,7 +10,7 @@ use axum::{
 };
 use bessemer_proto::ids::NodeId;
 use http::{StatusCode, header};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
     State,
