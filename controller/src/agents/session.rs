@@ -91,47 +91,48 @@ impl Opening {
     }
 
     async fn open(self, hello: Hello, events: Streaming<AgentEvent>) {
-        let now = Utc::now();
-        let info = SessionInfo {
-            boot: self.peer.boot,
-            agent_version: clip(&hello.agent_version, 64),
-            supported_steps: hello.supported_steps.iter().take(MAX_STEPS).map(|s| clip(s, 64)).collect(),
-            since: now,
-            last_seen: now,
-        };
+        let info = session_info(self.peer, &hello);
+        let version = &info.agent_version;
+        info!(peer = %self.address, version, running = %clip(&hello.running_step_id, 40), "session opened");
         let node = self.peer.node;
-        info!(peer = %self.address, version = %info.agent_version, running = %clip(&hello.running_step_id, 40), "session opened");
-        let Registration { serial, mut ended } =
-            self.fleet.0.live.register(node, info, self.commands.clone());
-        let mut session = Session {
-            fleet: self.fleet.clone(),
-            peer: self.peer,
-            commands: self.commands.clone(),
-            log: LogIntake::new(),
+        let live = &self.fleet.0.live;
+        let Registration { serial, mut ended } = live.register(node, info, self.commands.clone());
+        let (fleet, commands) = (self.fleet.clone(), self.commands.clone());
+        let mut session = Session { fleet, peer: self.peer, commands, log: LogIntake::new() };
+        let end = tokio::select! {
+            reason = &mut ended => End::ByController(reason.map_or_else(|_| stopping(), EndReason::status)),
+            () = self.shutdown.cancelled() => End::ByController(stopping()),
+            end = session.run(events) => end,
         };
-        // A boot that was closed between the check of the certificate and the registration.
-        let end = match session.still_open().await {
-            Err(status) => End::ByController(status),
-            Ok(()) => {
-                (self.fleet.0.poke)(node);
-                tokio::select! {
-                    reason = &mut ended => End::ByController(reason.map_or_else(|_| stopping(), EndReason::status)),
-                    () = self.shutdown.cancelled() => End::ByController(stopping()),
-                    end = session.run(events) => end,
-                }
-            }
-        };
-        self.fleet.0.live.unregister(node, serial);
+        live.unregister(node, serial);
         session.store_log().await;
-        match end {
-            End::ByAgent(None) => info!("session closed by the agent"),
-            End::ByAgent(Some(status)) => warn!(reason = status.message(), "session lost"),
-            End::ByController(status) => {
+        end.report(&self.commands);
+        (self.fleet.0.poke)(node);
+    }
+}
+
+fn session_info(peer: Peer, hello: &Hello) -> SessionInfo {
+    let now = Utc::now();
+    SessionInfo {
+        boot: peer.boot,
+        agent_version: clip(&hello.agent_version, 64),
+        supported_steps: hello.supported_steps.iter().take(MAX_STEPS).map(|s| clip(s, 64)).collect(),
+        since: now,
+        last_seen: now,
+    }
+}
+
+impl End {
+    /// Logs it and tells the agent.
+    fn report(self, commands: &CommandSender) {
+        match self {
+            Self::ByAgent(None) => info!("session closed by the agent"),
+            Self::ByAgent(Some(status)) => warn!(reason = status.message(), "session lost"),
+            Self::ByController(status) => {
                 info!(reason = status.message(), "session ended");
-                self.commands.try_send(Err(status)).ok();
+                commands.try_send(Err(status)).ok();
             }
         }
-        (self.fleet.0.poke)(node);
     }
 }
 
@@ -162,6 +163,11 @@ impl Session {
 
     /// Takes events until the agent or an error ends it. Cancelled at any await by the caller.
     async fn run(&mut self, mut events: Streaming<AgentEvent>) -> End {
+        // The boot may have been closed between the check of the certificate and the registration.
+        if let Err(status) = self.still_open().await {
+            return End::ByController(status);
+        }
+        (self.fleet.0.poke)(self.peer.node);
         loop {
             let due = self.log.due();
             let write_log = async {

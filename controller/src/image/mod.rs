@@ -54,6 +54,9 @@ pub enum ImageError {
     reason = "skeleton, replaced by the owner of this room"
 )]
 impl Images {
+    pub(crate) fn stage_timeout(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(60)
+    }
     /// Checks `instance_info` without I/O: what `node validate` says.
     pub fn check(&self, node: &Node) -> Result<(), ImageError> {
         todo!()
