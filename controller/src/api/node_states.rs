@@ -18,15 +18,24 @@ use super::{
     links::Context,
     node_patch::set_maintenance,
     node_view::{Live, view},
-    nodes::{edit, find},
+    nodes::{edit, find, refuse_protected},
     value::text,
     version::Version,
 };
 use crate::node::{Node, PowerTarget, Verb};
 
 const STATES: &[&str] = &[
-    "console_enabled", "last_error", "power_state", "provision_state", "target_power_state",
-    "target_provision_state", "provision_updated_at", "raid_config", "target_raid_config", "boot_mode", "secure_boot",
+    "console_enabled",
+    "last_error",
+    "power_state",
+    "provision_state",
+    "target_power_state",
+    "target_provision_state",
+    "provision_updated_at",
+    "raid_config",
+    "target_raid_config",
+    "boot_mode",
+    "secure_boot",
 ];
 
 /// What `PUT states/provision` takes besides `target`: since when, and with which verbs.
@@ -94,6 +103,9 @@ async fn provision(
     let node = find(&state, &context, &ident).await?;
     let verb = verb(&target, &node, context.version)?;
     let arguments = arguments(body, verb, context.version)?;
+    if matches!(verb, Verb::Rebuild | Verb::Undeploy) {
+        refuse_protected(&node)?;
+    }
     let engine = state.engine.clone();
     to_the_end(async move { Ok(engine.provision(node.uuid, verb, &arguments).await?) }).await?;
     Ok(accepted(&context, &ident))
@@ -206,5 +218,6 @@ fn invalid_state(action: &str, node: &Node, state: &str) -> ApiError {
 }
 
 fn accepted(context: &Context, ident: &str) -> Response {
-    (StatusCode::ACCEPTED, [(header::LOCATION, context.url(&format!("nodes/{ident}/states")))]).into_response()
+    (StatusCode::ACCEPTED, [(header::LOCATION, context.url(&format!("nodes/{ident}/states")))])
+        .into_response()
 }

@@ -97,8 +97,11 @@ async fn listing(
         .map_err(|marker| ApiError::not_found(format!("Node {marker} could not be found.")))?;
     let mut rows = Vec::with_capacity(nodes.len());
     for node in &nodes {
-        let live =
-            if columns.contains(&"driver_internal_info") { Live::of(state, node).await } else { Live::default() };
+        let live = if columns.contains(&"driver_internal_info") {
+            Live::of(state, node).await
+        } else {
+            Live::default()
+        };
         rows.push(view(state, context, node, &live, &columns));
     }
     let mut answer = json!({"nodes": rows});
@@ -125,8 +128,16 @@ impl Wanted {
     async fn read(query: &mut Query, state: &State, context: &Context) -> Result<Self, ApiError> {
         let mut wanted = Self::default();
         for name in [
-            "fault", "conductor_group", "owner", "lessee", "shard", "instance_name", "chassis_uuid", "driver",
-            "resource_class", "instance_uuid",
+            "fault",
+            "conductor_group",
+            "owner",
+            "lessee",
+            "shard",
+            "instance_name",
+            "chassis_uuid",
+            "driver",
+            "resource_class",
+            "instance_uuid",
         ] {
             let Some(text) = query.text(name) else { continue };
             if fields::find(NODE, name).is_some_and(|field| !context.version.has(field.since)) {
@@ -146,7 +157,8 @@ impl Wanted {
         wanted.filter = filter;
         if let Some(name) = query.text("provision_state") {
             let state = name.parse::<ProvisionState>();
-            let state = state.map_err(|_| ApiError::bad(format!("Provision state \"{name}\" is not valid")))?;
+            let state =
+                state.map_err(|_| ApiError::bad(format!("Provision state \"{name}\" is not valid")))?;
             wanted.filter.provision_states.push(state);
         }
         wanted.retired = query.boolean("retired")?;
@@ -267,18 +279,37 @@ async fn delete(
     Path(ident): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let node = find(&state, &context, &ident).await?;
+    refuse_protected(&node)?;
     let engine = state.engine.clone();
-    to_the_end(async move {
-        engine.delete(node.uuid).await.map_err(|error| match error {
-            // A node that may not be deleted now is a conflict, not a malformed request.
-            RequestError::InvalidState { .. } | RequestError::Invalid(_) => {
-                ApiError::from(error).with_status(StatusCode::CONFLICT)
-            }
-            error => error.into(),
-        })
-    })
-    .await?;
+    to_the_end(async move { engine.delete(node.uuid).await.map_err(not_deletable) }).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// A node that may not be deleted now is a conflict, not a malformed request.
+fn not_deletable(error: RequestError) -> ApiError {
+    match error {
+        RequestError::InvalidState { node, state, .. } => {
+            let allowed = ProvisionState::ALL.iter().filter(|state| state.delete_allowed());
+            let allowed: Vec<_> = allowed.map(|state| format!("'{state}'")).collect();
+            ApiError::conflict(format!(
+                "Can not delete node \"{node}\" while it is in provision state \"{state}\". Valid provision \
+                 states to perform deletion are: \"({})\", or set the node into maintenance mode",
+                allowed.join(", ")
+            ))
+        }
+        RequestError::Invalid(_) => ApiError::from(error).with_status(StatusCode::CONFLICT),
+        error => error.into(),
+    }
+}
+
+/// Ironic answers 403 where a node's protection is in the way.
+pub(super) fn refuse_protected(node: &Node) -> Result<(), ApiError> {
+    if node.protected {
+        let sentence =
+            format!("Node {} is protected and can not be undeployed, rebuilt or deleted.", node.uuid);
+        return Err(ApiError::new(StatusCode::FORBIDDEN, sentence));
+    }
+    Ok(())
 }
 
 /// Changes a node through the engine; a refusal of `change` is the answer.
