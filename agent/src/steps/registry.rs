@@ -9,6 +9,7 @@ use super::{
     set_boot_entry::SetBootEntry,
     write_image::WriteImage,
 };
+use crate::link::resolve::Resolver;
 
 /// The steps an agent can run, by name.
 #[derive(Clone, Default)]
@@ -22,7 +23,7 @@ impl Registry {
     pub fn standard() -> Self {
         Self::default()
             .with(Inspect)
-            .with(WriteImage::default())
+            .with(WriteImage::with_resolver(Arc::new(Resolver::default())))
             .with(SetBootEntry)
             .with(PowerOff::default())
             .with(Reboot::default())

@@ -79,27 +79,59 @@ async fn secure_boot_machine_driven_by_the_openstack_client() {
     let user = format!("redfish_username={}", machine.credentials().user);
     let password = format!("redfish_password={}", machine.credentials().password.reveal());
     client
-        .must(&["node", "create", "--name", NODE, "--driver", "redfish", "--driver-info", &address,
-            "--driver-info", &user, "--driver-info", &password,
-            "--property", "capabilities=boot_mode:uefi,secure_boot:true"])
+        .must(&[
+            "node",
+            "create",
+            "--name",
+            NODE,
+            "--driver",
+            "redfish",
+            "--driver-info",
+            &address,
+            "--driver-info",
+            &user,
+            "--driver-info",
+            &password,
+            "--property",
+            "capabilities=boot_mode:uefi,secure_boot:true",
+        ])
         .await;
-    client.must(&["port", "create", "--node", &site.node().await["uuid"].as_str().unwrap().to_owned(), "52:54:00:00:00:01"]).await;
+    client
+        .must(&[
+            "port",
+            "create",
+            "--node",
+            &site.node().await["uuid"].as_str().unwrap().to_owned(),
+            "52:54:00:00:00:01",
+        ])
+        .await;
     assert!(client.must(&["port", "list"]).await.stdout.contains("52:54:00:00:00:01"));
     assert!(client.must(&["driver", "list"]).await.stdout.contains("redfish"));
     client.must(&["node", "manage", NODE, "--wait", "60"]).await;
     client.must(&["node", "provide", NODE, "--wait", "60"]).await;
     let (file, sha256) = debian("debian.raw.zst");
     client
-        .must(&["node", "set", NODE, "--instance-info", &format!("image_source=file://{}", file.display()),
-            "--instance-info", "image_os_hash_algo=sha256", "--instance-info",
-            &format!("image_os_hash_value={sha256}")])
+        .must(&[
+            "node",
+            "set",
+            NODE,
+            "--instance-info",
+            &format!("image_source=file://{}", file.display()),
+            "--instance-info",
+            "image_os_hash_algo=sha256",
+            "--instance-info",
+            &format!("image_os_hash_value={sha256}"),
+        ])
         .await;
     let shown = client.must(&["node", "validate", NODE]).await.stdout;
     assert!(!shown.contains("False"), "{shown}");
     client.must(&["node", "deploy", NODE, "--wait", DEPLOY_SECONDS]).await;
     wait_for_login(&site).await;
     let console = String::from_utf8_lossy(&std::fs::read(site.machine().serial_log()).unwrap()).into_owned();
-    assert!(console.to_lowercase().contains("secure boot"), "the kernel says that Secure Boot is on: {console}");
+    assert!(
+        console.to_lowercase().contains("secure boot"),
+        "the kernel says that Secure Boot is on: {console}"
+    );
 
     assert!(client.must(&["node", "show", NODE]).await.stdout.contains("active"));
     client.must(&["node", "power", "off", NODE]).await;

@@ -96,7 +96,8 @@ async fn bmc_trouble_is_said_in_a_sentence() {
     assert_eq!(site.node().await["provision_state"], "enroll");
 
     let address = format!("redfish_address={}", machine.bmc_url());
-    site.must(&["node", "set", NODE, "--driver-info", &address, "--driver-info", "redfish_password=wrong"]).await;
+    site.must(&["node", "set", NODE, "--driver-info", &address, "--driver-info", "redfish_password=wrong"])
+        .await;
     let said = site.bessemer(&["node", "manage", NODE, "--wait", "--timeout", "90"]).await;
     assert!(!said.success && said.stderr.contains("redfish_password"), "{said:?}");
     let shown = site.must(&["node", "show", NODE, "-o", "json"]).await.stdout;
@@ -110,7 +111,15 @@ async fn bmc_trouble_is_said_in_a_sentence() {
     site.must(&["node", "manage", NODE, "--wait", "--timeout", "90"]).await;
     site.must(&["node", "provide", NODE, "--wait", "--timeout", "90"]).await;
     let said = site
-        .bessemer(&["deploy", NODE, "--image", "file:///nowhere/image.raw", "--sha256", &"ab".repeat(32), "--watch"])
+        .bessemer(&[
+            "deploy",
+            NODE,
+            "--image",
+            "file:///nowhere/image.raw",
+            "--sha256",
+            &"ab".repeat(32),
+            "--watch",
+        ])
         .await;
     assert!(!said.success && said.stderr.contains("/nowhere/image.raw"), "{said:?}");
 }

@@ -44,7 +44,8 @@ async fn run_agent(site: &Site, mut parameters: BootParameters, name: &str) -> (
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
-    let output = tokio::time::timeout(Duration::from_secs(60), agent).await.expect("the agent gives up").unwrap();
+    let output =
+        tokio::time::timeout(Duration::from_secs(60), agent).await.expect("the agent gives up").unwrap();
     let text = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8_lossy(&text).into_owned())
 }
@@ -92,12 +93,22 @@ async fn a_wrong_token_and_a_foreign_controller_are_refused() {
 /// A machine that takes longer to boot than its token lives.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_token_fails_the_deploy_with_its_reason() {
-    let setup = Setup::new(MachineDefinition::new(NODE, Firmware::SeaBios)).with("agents", "token_lifetime = 1");
+    let setup =
+        Setup::new(MachineDefinition::new(NODE, Firmware::SeaBios)).with("agents", "token_lifetime = 1");
     let site = Site::start(setup).await;
     site.enrol().await;
     let said = site
-        .bessemer(&["deploy", NODE, "--image", "http://10.0.2.2:1/none.raw", "--sha256", &"ab".repeat(32),
-            "--watch", "--timeout", "300"])
+        .bessemer(&[
+            "deploy",
+            NODE,
+            "--image",
+            "http://10.0.2.2:1/none.raw",
+            "--sha256",
+            &"ab".repeat(32),
+            "--watch",
+            "--timeout",
+            "300",
+        ])
         .await;
     assert!(!said.success, "{said:?}");
     assert!(site.controller_log().contains("expired"), "{}", site.story());

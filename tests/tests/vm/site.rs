@@ -79,7 +79,11 @@ impl Site {
 
     /// Starts the controller on the state it left and waits until it answers.
     pub async fn start_controller(&mut self) {
-        let log = File::options().create(true).append(true).open(self.folder.path().join("controller.log")).unwrap();
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("controller.log"))
+            .unwrap();
         let child = Command::new(binary("bessemer"))
             .args(["serve", "--config"])
             .arg(&self.configuration)
@@ -159,9 +163,19 @@ impl Site {
     pub fn create_arguments(&self, address: &str, system: &str) -> Vec<String> {
         let credentials = self.machine().credentials();
         [
-            "node", "create", "--name", NODE, "--driver", "redfish", "--driver-info",
-            &format!("redfish_address={address}"), "--driver-info", &format!("redfish_system_id={system}"),
-            "--driver-info", &format!("redfish_username={}", credentials.user), "--driver-info",
+            "node",
+            "create",
+            "--name",
+            NODE,
+            "--driver",
+            "redfish",
+            "--driver-info",
+            &format!("redfish_address={address}"),
+            "--driver-info",
+            &format!("redfish_system_id={system}"),
+            "--driver-info",
+            &format!("redfish_username={}", credentials.user),
+            "--driver-info",
             &format!("redfish_password={}", credentials.password.reveal()),
         ]
         .map(str::to_owned)
@@ -266,7 +280,11 @@ fn free_ports<const N: usize>() -> [u16; N] {
 pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let path = test.parent().and_then(Path::parent).unwrap().join(name);
-    assert!(path.exists(), "{} is not built: run `make test`, or `cargo build --workspace --bins` before", path.display());
+    assert!(
+        path.exists(),
+        "{} is not built: run `make test`, or `cargo build --workspace --bins` before",
+        path.display()
+    );
     path
 }
 
@@ -274,7 +292,8 @@ fn built(name: &str) -> PathBuf {
     let cache = std::env::var_os("BESSEMER_CACHE")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache"), PathBuf::from);
     let path = cache.join(name);
-    path.canonicalize().unwrap_or_else(|_| panic!("{} is not built: run `make images ramdisk`", path.display()))
+    path.canonicalize()
+        .unwrap_or_else(|_| panic!("{} is not built: run `make images ramdisk`", path.display()))
 }
 
 /// The deploy ISO.
