@@ -1,15 +1,14 @@
 //! DHCPv4 packets (RFC 2131, 2132, 3442): what is asked, and what of an answer is believed.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{collections::HashMap, net::Ipv4Addr, time::Duration};
 
 use dhcproto::{
-    Decodable as _, Decoder, Encodable as _, Encoder,
-    v4::{DhcpOption, Flags, Message, MessageType, Opcode, OptionCode},
+    Encodable as _, Encoder,
+    v4::{self, DhcpOption, Flags, MessageType, Opcode, OptionCode, borrowed::Message},
 };
 
 /// Largest packet that is looked at.
 pub(super) const MAX_PACKET: usize = 4096;
-const MAX_ROUTERS: usize = 4;
 const MAX_ROUTES: usize = 32;
 const MAX_DNS: usize = 3;
 /// Leases shorter than this are taken as this long: a server must not make us busy.
@@ -26,6 +25,9 @@ pub(super) struct Client {
     pub(super) seconds: u16,
 }
 
+/// Destination, prefix length, gateway (0.0.0.0: on the link itself).
+pub type Route = (Ipv4Addr, u8, Ipv4Addr);
+
 /// What a server grants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
@@ -35,8 +37,8 @@ pub struct Lease {
     pub prefix: u8,
     /// The server that granted it.
     pub server: Ipv4Addr,
-    /// Routes: destination, prefix length, gateway. The default route has prefix length 0.
-    pub routes: Vec<(Ipv4Addr, u8, Ipv4Addr)>,
+    /// Routes; the default route has prefix length 0.
+    pub routes: Vec<Route>,
     /// Name servers.
     pub dns: Vec<Ipv4Addr>,
     /// Domain for short names.
@@ -77,7 +79,7 @@ impl Client {
 
     fn packet(&self, kind: MessageType, address: Ipv4Addr, extra: &[DhcpOption]) -> Vec<u8> {
         let none = Ipv4Addr::UNSPECIFIED;
-        let mut message = Message::new_with_id(self.xid, address, none, none, none, &self.mac);
+        let mut message = v4::Message::new_with_id(self.xid, address, none, none, none, &self.mac);
         message.set_secs(self.seconds);
         // Before there is an address only a broadcast answer reaches an ordinary socket.
         if address.is_unspecified() {
@@ -116,7 +118,7 @@ impl Client {
         if bytes.len() > MAX_PACKET {
             return None;
         }
-        let message = Message::decode(&mut Decoder::new(bytes)).ok()?;
+        let message = Message::new(bytes).ok()?;
         // The length is checked first: chaddr() trusts it.
         let for_us = message.opcode() == Opcode::BootReply
             && message.xid() == self.xid
@@ -125,70 +127,94 @@ impl Client {
         if !for_us {
             return None;
         }
-        match message.opts().msg_type()? {
-            MessageType::Offer => lease(&message).map(Answer::Offer),
-            MessageType::Ack => lease(&message).map(Answer::Ack),
+        let options = Options::read(&message);
+        match MessageType::from(*options.get(OptionCode::MessageType)?.first()?) {
+            MessageType::Offer => lease(message.yiaddr(), &options).map(Answer::Offer),
+            MessageType::Ack => lease(message.yiaddr(), &options).map(Answer::Ack),
             MessageType::Nak => Some(Answer::Nak),
             _ => None,
         }
     }
 }
 
-fn lease(message: &Message) -> Option<Lease> {
-    let options = message.opts();
-    let address = Some(message.yiaddr()).filter(is_host)?;
-    let server = match options.get(OptionCode::ServerIdentifier) {
-        Some(DhcpOption::ServerIdentifier(server)) => Some(*server).filter(is_host)?,
-        _ => return None,
-    };
+/// The options of an answer, raw. The library's own conversion panics on options of wrong length, so the few
+/// that are wanted are converted here.
+struct Options(HashMap<u8, Vec<u8>>);
+
+impl Options {
+    fn read(message: &Message<'_>) -> Self {
+        Self(message.opts().map(|option| (option.code().into(), option.data().to_vec())).collect())
+    }
+
+    fn get(&self, code: OptionCode) -> Option<&[u8]> {
+        self.0.get(&u8::from(code)).map(Vec::as_slice)
+    }
+
+    /// All addresses of an option, those that no machine can have left out.
+    fn hosts(&self, code: OptionCode) -> impl Iterator<Item = Ipv4Addr> {
+        let (addresses, _) = self.get(code).unwrap_or_default().as_chunks::<4>();
+        addresses.iter().copied().map(Ipv4Addr::from).filter(is_host)
+    }
+
+    fn seconds(&self, code: OptionCode) -> Option<Duration> {
+        let bytes: [u8; 4] = self.get(code)?.try_into().ok()?;
+        Some(Duration::from_secs(u32::from_be_bytes(bytes).into()))
+    }
+}
+
+fn lease(address: Ipv4Addr, options: &Options) -> Option<Lease> {
+    let address = Some(address).filter(is_host)?;
+    let server = options.hosts(OptionCode::ServerIdentifier).next()?;
     let prefix = match options.get(OptionCode::SubnetMask) {
-        Some(DhcpOption::SubnetMask(mask)) => prefix_length(*mask)?,
-        _ => classful_prefix(address),
+        Some(mask) => prefix_length(<[u8; 4]>::try_from(mask).ok()?.into())?,
+        None => classful_prefix(address),
     };
-    let dns = match options.get(OptionCode::DomainNameServer) {
-        Some(DhcpOption::DomainNameServer(servers)) => {
-            servers.iter().copied().filter(is_host).take(MAX_DNS).collect()
-        }
-        _ => Vec::new(),
-    };
-    let domain = match options.get(OptionCode::DomainName) {
-        Some(DhcpOption::DomainName(name)) => Some(name.clone()).filter(|name| is_domain(name)),
-        _ => None,
-    };
-    let (renew, rebind, expire) = times(message);
-    Some(Lease { address, prefix, server, routes: routes(message), dns, domain, renew, rebind, expire })
+    let dns = options.hosts(OptionCode::DomainNameServer).take(MAX_DNS).collect();
+    let domain = options.get(OptionCode::DomainName).and_then(domain);
+    let (renew, rebind, expire) = times(options);
+    Some(Lease { address, prefix, server, routes: routes(options), dns, domain, renew, rebind, expire })
 }
 
 /// Classless routes replace routers, says RFC 3442.
-fn routes(message: &Message) -> Vec<(Ipv4Addr, u8, Ipv4Addr)> {
-    let options = message.opts();
-    if let Some(DhcpOption::ClasslessStaticRoute(routes)) = options.get(OptionCode::ClasslessStaticRoute)
-        && !routes.is_empty()
-    {
-        let routes = routes.iter().filter(|(_, gateway)| is_host(gateway) || gateway.is_unspecified());
-        return routes.take(MAX_ROUTES).map(|(net, via)| (net.network(), net.prefix_len(), *via)).collect();
+fn routes(options: &Options) -> Vec<Route> {
+    let classless = options.get(OptionCode::ClasslessStaticRoute).map(classless_routes).unwrap_or_default();
+    if !classless.is_empty() {
+        return classless;
     }
-    match options.get(OptionCode::Router) {
-        Some(DhcpOption::Router(routers)) => {
-            let mut routers = routers.iter().take(MAX_ROUTERS).filter(|router| is_host(router));
-            routers.next().map(|router| (Ipv4Addr::UNSPECIFIED, 0, *router)).into_iter().collect()
-        }
-        _ => Vec::new(),
-    }
+    let router = options.hosts(OptionCode::Router).next();
+    router.map(|router| (Ipv4Addr::UNSPECIFIED, 0, router)).into_iter().collect()
 }
 
-fn times(message: &Message) -> (Duration, Duration, Duration) {
-    let seconds = |code| match message.opts().get(code) {
-        Some(DhcpOption::AddressLeaseTime(n) | DhcpOption::Renewal(n) | DhcpOption::Rebinding(n)) => {
-            Some(Duration::from_secs((*n).into()))
+/// Prefix length, as many octets of the destination as it needs, gateway; repeated. What follows a mistake is
+/// not believed.
+fn classless_routes(mut bytes: &[u8]) -> Vec<Route> {
+    let mut routes = Vec::new();
+    while let Some((prefix, rest)) = bytes.split_first()
+        && routes.len() < MAX_ROUTES
+        && *prefix <= 32
+        && let Some((significant, rest)) = rest.split_at_checked(usize::from(prefix.div_ceil(8)))
+        && let Some((gateway, rest)) = rest.split_first_chunk::<4>()
+    {
+        let mut destination = [0; 4];
+        destination.iter_mut().zip(significant).for_each(|(to, from)| *to = *from);
+        let mask = u32::MAX.checked_shl(32 - u32::from(*prefix)).unwrap_or(0);
+        let destination = Ipv4Addr::from(u32::from_be_bytes(destination) & mask);
+        let gateway = Ipv4Addr::from(*gateway);
+        if is_host(&gateway) || gateway.is_unspecified() {
+            routes.push((destination, *prefix, gateway));
         }
-        _ => None,
-    };
-    let expire =
-        seconds(OptionCode::AddressLeaseTime).unwrap_or(LONGEST_LEASE).clamp(SHORTEST_LEASE, LONGEST_LEASE);
-    let rebind = seconds(OptionCode::Rebinding).filter(|t| *t < expire).unwrap_or(expire * 7 / 8);
+        bytes = rest;
+    }
+    routes
+}
+
+fn times(options: &Options) -> (Duration, Duration, Duration) {
+    let lease = options.seconds(OptionCode::AddressLeaseTime);
+    let expire = lease.unwrap_or(LONGEST_LEASE).clamp(SHORTEST_LEASE, LONGEST_LEASE);
+    let rebind = options.seconds(OptionCode::Rebinding).filter(|t| *t < expire).unwrap_or(expire * 7 / 8);
     let rebind = rebind.max(SHORTEST_LEASE / 2);
-    let renew = seconds(OptionCode::Renewal).filter(|t| *t < rebind).unwrap_or(expire / 2).min(rebind);
+    let renew =
+        options.seconds(OptionCode::Renewal).filter(|t| *t < rebind).unwrap_or(expire / 2).min(rebind);
     (renew.max(SHORTEST_LEASE / 4), rebind, expire)
 }
 
@@ -214,7 +240,9 @@ fn classful_prefix(address: Ipv4Addr) -> u8 {
 }
 
 /// Goes into a file: letters, digits, dashes and dots only.
-fn is_domain(name: &str) -> bool {
-    (1..=253).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.')
+fn domain(bytes: &[u8]) -> Option<String> {
+    let name = std::str::from_utf8(bytes).ok()?.trim_end_matches('\0');
+    let good = (1..=253).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.');
+    good.then(|| name.to_owned())
 }
