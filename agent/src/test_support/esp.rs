@@ -20,7 +20,7 @@ pub(crate) const DEBIAN: [(&str, &[u8]); 4] = [
     ("EFI/debian/mmx64.efi", b"mok manager"),
     (
         "EFI/debian/BOOTX64.CSV",
-        b"\xff\xfes\0h\0i\0m\0x\06\04\0.\0e\0f\0i\0,\0d\0e\0b\0i\0a\0n\0,\0,\0x\0\n\0",
+        b"\xff\xfes\0h\0i\0m\0x\x006\x004\0.\0e\0f\0i\0,\0d\0e\0b\0i\0a\0n\0,\0,\0x\0\n\0",
     ),
 ];
 
