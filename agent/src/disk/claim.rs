@@ -153,3 +153,7 @@ fn check_swaps(device: &str, parts: &[Part], proc: &Path) -> Result<(), ClaimErr
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+#[path = "claim_tests.rs"]
+mod tests;

@@ -245,3 +245,7 @@ impl Seek for Cursor<'_> {
         Ok(self.at)
     }
 }
+
+#[cfg(test)]
+#[path = "gpt_tests.rs"]
+mod tests;

@@ -143,6 +143,7 @@ fn put_first(
 ) -> Result<u16, VariableError> {
     let variables = firmware.variables;
     let numbers = variables.entries()?;
+    let order = variables.boot_order()?;
     let mut ours = None;
     let mut stale = Vec::new();
     for number in &numbers {
@@ -171,8 +172,7 @@ fn put_first(
             (free, true)
         }
     };
-    let rest =
-        variables.boot_order()?.into_iter().filter(|other| *other != number && !removed.contains(other));
+    let rest = order.into_iter().filter(|other| *other != number && !removed.contains(other));
     let order: Vec<u16> = [number].into_iter().chain(rest).collect();
     if let Err(error) = variables.set_boot_order(&order) {
         // An entry that is in no order only fills the firmware's memory.

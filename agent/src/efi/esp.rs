@@ -22,17 +22,7 @@ pub type Fat<'a> = FileSystem<Window<'a>>;
 
 /// Opens the FAT file system of `partition`.
 pub fn open<'a>(disk: &'a File, partition: &Partition) -> io::Result<Fat<'a>> {
-    let sector = u64::from(partition.sector);
-    let bytes =
-        |sectors: u64| sectors.checked_mul(sector).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData));
-    let window = Window {
-        disk,
-        start: bytes(partition.first_lba)?,
-        length: bytes(partition.sectors)?,
-        at: 0,
-        budget: Cell::new(READ_BUDGET),
-    };
-    FileSystem::new(window, FsOptions::new().update_accessed_date(false))
+    FileSystem::new(Window::of(disk, partition)?, FsOptions::new().update_accessed_date(false))
 }
 
 /// A part of a disk.
@@ -44,7 +34,17 @@ pub struct Window<'a> {
     budget: Cell<u64>,
 }
 
-impl Window<'_> {
+impl<'a> Window<'a> {
+    /// The bytes of `partition`.
+    pub fn of(disk: &'a File, partition: &Partition) -> io::Result<Self> {
+        let sector = u64::from(partition.sector);
+        let bytes = |sectors: u64| {
+            sectors.checked_mul(sector).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+        };
+        let (start, length) = (bytes(partition.first_lba)?, bytes(partition.sectors)?);
+        Ok(Self { disk, start, length, at: 0, budget: Cell::new(READ_BUDGET) })
+    }
+
     /// How much of a request fits in the window.
     fn fit(&self, requested: usize) -> usize {
         let left = self.length.saturating_sub(self.at);

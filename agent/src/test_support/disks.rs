@@ -17,15 +17,26 @@ pub(crate) const ESP_GUID: [u8; 16] = *b"esp-unique-guid!";
 /// First sector of the ESP in [`gpt_image`], for sectors of 512 bytes.
 pub(crate) const ESP_FIRST_LBA: u64 = 2048;
 
-/// `length` bytes that repeat nothing and hold no zero run.
+/// `length` bytes without zero runs, no two blocks of 64 KiB alike. A random block is repeated and numbered: making
+/// each byte anew takes seconds in an unoptimized build.
 pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
+    const BLOCK: usize = 64 << 10;
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
+    let mut block = Vec::with_capacity(BLOCK);
+    while block.len() < BLOCK {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
+        block.extend_from_slice(&state.to_le_bytes());
+    }
+    let mut bytes = Vec::with_capacity(length + BLOCK);
+    for number in 1.. {
+        if bytes.len() >= length {
+            break;
+        }
+        let start = bytes.len();
+        bytes.extend_from_slice(&block);
+        bytes[start + 1024..start + 1032].copy_from_slice(&u64::to_le_bytes(number));
     }
     bytes.truncate(length);
     bytes

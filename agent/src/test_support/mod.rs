@@ -2,6 +2,7 @@
 //! of folders.
 
 pub(crate) mod disks;
+pub(crate) mod esp;
 pub(crate) mod machine;
 pub(crate) mod server;
 
