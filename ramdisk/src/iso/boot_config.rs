@@ -58,11 +58,12 @@ impl BootConfig {
         words.join(" ")
     }
 
-    /// Configuration of GRUB. `marker` is a file that only this ISO has.
+    /// Configuration of GRUB. `marker` is a file that only this ISO has; a machine with many disks takes long to
+    /// search, so what GRUB was started from comes first.
     pub(super) fn grub(&self, marker: &str) -> String {
         let quoted: Vec<String> = self.arguments().split(' ').map(|word| format!("'{word}'")).collect();
         format!(
-            "search --no-floppy --file --set=root {marker}\n\
+            "if [ ! -f {marker} ]; then search --no-floppy --file --set=root {marker} ; fi\n\
              if linux {KERNEL} {} ; then\n  if initrd {INITRAMFS} ; then boot ; fi\nfi\n\
              echo 'The deploy ramdisk could not be started.'\n",
             quoted.join(" ")
@@ -107,7 +108,7 @@ mod tests {
         assert!(config.isolinux().contains(&format!("APPEND {line}\n")));
         let grub = config.grub("/bessemer/build-1");
         assert!(grub.contains("'a=b' 'bessemer-debug=true;' ;"), "{grub}");
-        assert!(grub.contains("--set=root /bessemer/build-1\n"));
+        assert!(grub.contains("--set=root /bessemer/build-1 ;"));
     }
 
     #[test]
