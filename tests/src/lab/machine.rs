@@ -261,20 +261,23 @@ impl Machine {
         }
     }
 
+    /// The guest or QEMU ended. A reset is a start like any other.
     async fn react(&mut self, occurrence: Occurrence) {
-        let name = &self.definition.name;
-        let again = match occurrence {
-            Occurrence::Guest(QmpEvent::Reset) => true,
-            Occurrence::Guest(QmpEvent::Shutdown) => false,
-            Occurrence::Died => {
-                tracing::error!(machine = %name, "QEMU died; see qemu.log in the machine's folder");
-                false
-            }
+        let what = match occurrence {
+            Occurrence::Guest(QmpEvent::Reset) => "reset by the guest",
+            Occurrence::Guest(QmpEvent::Shutdown) => "shut down by the guest",
+            Occurrence::Died => "QEMU died; see qemu.log",
         };
-        tracing::info!(machine = %name, reset = again, "the guest ended");
+        tracing::info!(machine = %self.definition.name, what, "machine ended");
         self.cut_power().await;
-        if again && let Err(error) = self.start().await {
-            tracing::error!(machine = %self.definition.name, %error, "the machine did not start again");
+        if matches!(occurrence, Occurrence::Guest(QmpEvent::Reset)) {
+            self.start_again().await;
+        }
+    }
+
+    async fn start_again(&mut self) {
+        if let Err(error) = self.start().await {
+            tracing::error!(machine = %self.definition.name, %error, "machine does not start again");
         }
     }
 

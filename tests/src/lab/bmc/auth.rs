@@ -123,7 +123,7 @@ fn parse_basic(value: &str) -> Option<(String, String)> {
 
 /// What needs no log-in: logging in.
 pub(super) fn open_routes() -> Router<Shared> {
-    Router::new().route(SESSIONS, post(log_in))
+    Router::new().route(SESSIONS, post(log_in)).route(&format!("{SESSIONS}/Members"), post(log_in))
 }
 
 pub(super) fn routes() -> Router<Shared> {

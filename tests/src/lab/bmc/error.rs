@@ -123,9 +123,10 @@ impl RedfishError {
         Self {
             status: StatusCode::PRECONDITION_FAILED,
             key: "PreconditionFailed",
-            message: "The ETag supplied did not match the ETag required to change this resource.".into(),
+            message: "The ETag or protocol version supplied did not match what this resource requires."
+                .into(),
             arguments: Vec::new(),
-            resolution: "Get the resource and try again with its present ETag.",
+            resolution: "Get the resource and try again with its present ETag and OData-Version 4.0.",
         }
     }
 

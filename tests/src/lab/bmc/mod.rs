@@ -112,6 +112,7 @@ fn router(bmc: Shared) -> Router {
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(middleware::from_fn_with_state(bmc.clone(), fault::inject))
+        .layer(middleware::from_fn(reply::check_version))
         .layer(middleware::map_response(reply::finish))
         .with_state(bmc)
 }

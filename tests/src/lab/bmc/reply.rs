@@ -2,7 +2,9 @@
 
 use axum::{
     body::Bytes,
+    extract::Request,
     http::{HeaderMap, HeaderValue, StatusCode, header},
+    middleware::Next,
     response::{IntoResponse, Response},
 };
 use serde_json::{Map, Value};
@@ -40,6 +42,7 @@ pub(super) fn etag(body: &Value) -> String {
 pub(super) fn resource(headers: &HeaderMap, mut body: Value, allow: Allow) -> Response {
     let tag = etag(&body);
     let value = HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("W/\"\""));
+    let link = HeaderValue::from_str(&described_by(&body)).unwrap_or(HeaderValue::from_static(""));
     if names(headers, header::IF_NONE_MATCH, &tag) == Some(true) {
         return (StatusCode::NOT_MODIFIED, [(header::ETAG, value)]).into_response();
     }
@@ -47,7 +50,14 @@ pub(super) fn resource(headers: &HeaderMap, mut body: Value, allow: Allow) -> Re
         object.insert("@odata.etag".into(), tag.into());
     }
     let allow = HeaderValue::from_static(allow.methods());
-    ([(header::ETAG, value), (header::ALLOW, allow)], axum::Json(body)).into_response()
+    ([(header::ETAG, value), (header::ALLOW, allow), (header::LINK, link)], axum::Json(body)).into_response()
+}
+
+/// The Link header that names the schema of a resource.
+fn described_by(body: &Value) -> String {
+    let kind = body.get("@odata.type").and_then(Value::as_str).unwrap_or_default();
+    let schema = kind.trim_start_matches('#').rsplit_once('.').map_or("", |(schema, _)| schema);
+    format!("<http://redfish.dmtf.org/schemas/v1/{schema}.json>; rel=describedby")
 }
 
 /// Refuses a change that was meant for another version of the resource.
@@ -84,6 +94,14 @@ pub(super) fn nothing_left(object: &Map<String, Value>) -> Result<(), RedfishErr
     match object.keys().find(|name| !name.contains('@')) {
         Some(name) => Err(RedfishError::unknown_property(name)),
         None => Ok(()),
+    }
+}
+
+/// Refuses clients that speak another version of OData.
+pub(super) async fn check_version(request: Request, next: Next) -> Response {
+    match request.headers().get("OData-Version") {
+        Some(version) if version != "4.0" => RedfishError::precondition().into_response(),
+        _ => next.run(request).await,
     }
 }
 
