@@ -19,7 +19,7 @@ use super::{Config, State, router};
 use crate::{
     agents::{self, Authority, Fleet},
     bmc, boot,
-    image::Images,
+    image::{self, Images},
     node::{Node, ProvisionState},
     reconcile::{self, Deps, Engine, Pokes},
     store::Store,
@@ -56,7 +56,7 @@ impl Controller {
             store: store.clone(),
             fleet: fleet.clone(),
             shelf: boot::MediaShelf::new(boot::Config::default(), nowhere.clone()),
-            images: Images {},
+            images: Images::open(image::Config::default(), dir.path().join("images"), nowhere, None).unwrap(),
             open_bmc: Arc::new(bmc::open),
             config: reconcile::Config::default(),
             hostname: "localhost.localdomain".into(),
