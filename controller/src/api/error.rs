@@ -7,10 +7,7 @@ use axum::{
 use http::StatusCode;
 use serde_json::json;
 
-use crate::{
-    reconcile::RequestError,
-    store::StoreError,
-};
+use crate::{reconcile::RequestError, store::StoreError};
 
 use super::version::VersionError;
 

@@ -109,9 +109,27 @@ pub(super) const NODE_DEFAULT: &[&str] =
 
 /// Fields of a node that hold dictionaries or lists: no listing is sorted by them.
 pub(super) const NODE_UNSORTABLE: &[&str] = &[
-    "clean_step", "deploy_step", "service_step", "driver_info", "driver_internal_info", "extra", "instance_info",
-    "network_data", "properties", "raid_config", "target_raid_config", "traits", "links", "ports", "states",
-    "portgroups", "volume", "conductor", "allocation_uuid", "chassis_uuid", "health",
+    "clean_step",
+    "deploy_step",
+    "service_step",
+    "driver_info",
+    "driver_internal_info",
+    "extra",
+    "instance_info",
+    "network_data",
+    "properties",
+    "raid_config",
+    "target_raid_config",
+    "traits",
+    "links",
+    "ports",
+    "states",
+    "portgroups",
+    "volume",
+    "conductor",
+    "allocation_uuid",
+    "chassis_uuid",
+    "health",
 ];
 
 /// Fields of a port, in Ironic's order.

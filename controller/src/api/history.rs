@@ -19,13 +19,11 @@ use super::{
     nodes::find,
     query::Query,
 };
-use crate::{
-    node::Node,
-    store::HistoryEvent,
-};
+use crate::{node::Node, store::HistoryEvent};
 
 const COLUMNS: &[&str] = &["uuid", "created_at", "severity", "event"];
-const ALL: &[&str] = &["uuid", "created_at", "severity", "event", "event_type", "user", "conductor", "node_uuid"];
+const ALL: &[&str] =
+    &["uuid", "created_at", "severity", "event", "event_type", "user", "conductor", "node_uuid"];
 /// Most events that are looked through.
 const MAX_EVENTS: u32 = 10_000;
 
@@ -47,7 +45,12 @@ async fn list(
     let node = find(&state, &context, &ident).await?;
     let events = oldest_first(&state, &node).await?;
     let (events, full) = page
-        .cut(events, |event| id(node.uuid, event).to_string(), |event, _| timestamp(event.time).into(), |_| true)
+        .cut(
+            events,
+            |event| id(node.uuid, event).to_string(),
+            |event, _| timestamp(event.time).into(),
+            |_| true,
+        )
         .map_err(|marker| ApiError::not_found(format!("Node history record {marker} could not be found.")))?;
     let rows: Vec<_> = events.iter().map(|event| view(&state, &context, &node, event, columns)).collect();
     let mut answer = json!({"history": rows});

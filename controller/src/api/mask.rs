@@ -10,8 +10,19 @@ pub(super) const MASK: &str = "******";
 
 /// Parts of names whose values are secrets.
 const SECRET_PARTS: &[&str] = &[
-    "password", "passwd", "passphrase", "passcode", "pswd", "admin_pass", "adminpass", "auth_pass", "token",
-    "secret", "key", "credential", "signature",
+    "password",
+    "passwd",
+    "passphrase",
+    "passcode",
+    "pswd",
+    "admin_pass",
+    "adminpass",
+    "auth_pass",
+    "token",
+    "secret",
+    "key",
+    "credential",
+    "signature",
 ];
 /// Whole names whose values are secrets: config drives carry passwords, image URLs carry signatures.
 const SECRET_NAMES: &[&str] = &["configdrive", "image_url", "sig", "temp_url_sig", "x-amz-security-token"];

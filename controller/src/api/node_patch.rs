@@ -38,7 +38,8 @@ pub(super) struct NodePatch {
 impl NodePatch {
     /// Reads a patch.
     pub(super) fn parse(body: Value, version: Version, reset_interfaces: bool) -> Result<Self, ApiError> {
-        let operations = Operation::parse_all(body, version).map_err(|error| ApiError::bad(error.to_string()))?;
+        let operations =
+            Operation::parse_all(body, version).map_err(|error| ApiError::bad(error.to_string()))?;
         for operation in &operations {
             if fields::settable(fields::NODE, operation.field(), Access::Patch, version)?.is_none() {
                 return Err(ApiError::bad(format!(

@@ -25,8 +25,17 @@ use super::{
 use crate::node::{Node, PowerTarget, Verb};
 
 const STATES: &[&str] = &[
-    "console_enabled", "last_error", "power_state", "provision_state", "target_power_state",
-    "target_provision_state", "provision_updated_at", "raid_config", "target_raid_config", "boot_mode", "secure_boot",
+    "console_enabled",
+    "last_error",
+    "power_state",
+    "provision_state",
+    "target_power_state",
+    "target_provision_state",
+    "provision_updated_at",
+    "raid_config",
+    "target_raid_config",
+    "boot_mode",
+    "secure_boot",
 ];
 
 /// What `PUT states/provision` takes besides `target`: since when, and with which verbs.
@@ -206,5 +215,6 @@ fn invalid_state(action: &str, node: &Node, state: &str) -> ApiError {
 }
 
 fn accepted(context: &Context, ident: &str) -> Response {
-    (StatusCode::ACCEPTED, [(header::LOCATION, context.url(&format!("nodes/{ident}/states")))]).into_response()
+    (StatusCode::ACCEPTED, [(header::LOCATION, context.url(&format!("nodes/{ident}/states")))])
+        .into_response()
 }

@@ -97,8 +97,11 @@ async fn listing(
         .map_err(|marker| ApiError::not_found(format!("Node {marker} could not be found.")))?;
     let mut rows = Vec::with_capacity(nodes.len());
     for node in &nodes {
-        let live =
-            if columns.contains(&"driver_internal_info") { Live::of(state, node).await } else { Live::default() };
+        let live = if columns.contains(&"driver_internal_info") {
+            Live::of(state, node).await
+        } else {
+            Live::default()
+        };
         rows.push(view(state, context, node, &live, &columns));
     }
     let mut answer = json!({"nodes": rows});
@@ -125,8 +128,16 @@ impl Wanted {
     async fn read(query: &mut Query, state: &State, context: &Context) -> Result<Self, ApiError> {
         let mut wanted = Self::default();
         for name in [
-            "fault", "conductor_group", "owner", "lessee", "shard", "instance_name", "chassis_uuid", "driver",
-            "resource_class", "instance_uuid",
+            "fault",
+            "conductor_group",
+            "owner",
+            "lessee",
+            "shard",
+            "instance_name",
+            "chassis_uuid",
+            "driver",
+            "resource_class",
+            "instance_uuid",
         ] {
             let Some(text) = query.text(name) else { continue };
             if fields::find(NODE, name).is_some_and(|field| !context.version.has(field.since)) {
@@ -146,7 +157,8 @@ impl Wanted {
         wanted.filter = filter;
         if let Some(name) = query.text("provision_state") {
             let state = name.parse::<ProvisionState>();
-            let state = state.map_err(|_| ApiError::bad(format!("Provision state \"{name}\" is not valid")))?;
+            let state =
+                state.map_err(|_| ApiError::bad(format!("Provision state \"{name}\" is not valid")))?;
             wanted.filter.provision_states.push(state);
         }
         wanted.retired = query.boolean("retired")?;

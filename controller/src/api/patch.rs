@@ -64,8 +64,9 @@ impl Operation {
             return Err(schema("'path' is a required property"));
         };
         let value = item.remove("value");
-        let with_value =
-            |value: Option<Value>| value.ok_or_else(|| schema("'value' is a required property of add and replace"));
+        let with_value = |value: Option<Value>| {
+            value.ok_or_else(|| schema("'value' is a required property of add and replace"))
+        };
         let kind = match item.remove("op").as_ref().and_then(Value::as_str) {
             Some("add") => Kind::Add(with_value(value)?),
             Some("replace") => Kind::Replace(with_value(value)?),
@@ -175,7 +176,10 @@ impl Operation {
 
 /// The parts of a JSON pointer (RFC 6901) with at least one part, none of them empty.
 fn pointer(path: &str) -> Option<Vec<String>> {
-    path.strip_prefix('/')?.split('/').map(|part| if part.is_empty() { None } else { unescape(part) }).collect()
+    path.strip_prefix('/')?
+        .split('/')
+        .map(|part| if part.is_empty() { None } else { unescape(part) })
+        .collect()
 }
 
 fn unescape(part: &str) -> Option<String> {
@@ -219,14 +223,20 @@ mod tests {
     #[test]
     fn adds_replaces_removes() {
         let cases = [
-            (json!([{"op": "add", "path": "/extra/k", "value": "v"},
+            (
+                json!([{"op": "add", "path": "/extra/k", "value": "v"},
                     {"op": "replace", "path": "/extra/k", "value": {"a": 1}}]),
-             json!({"extra": {"k": {"a": 1}, "l": [1, 2]}, "name": "n"})),
+                json!({"extra": {"k": {"a": 1}, "l": [1, 2]}, "name": "n"}),
+            ),
             (json!([{"op": "remove", "path": "/name"}]), json!({"extra": {"l": [1, 2]}, "name": null})),
-            (json!([{"op": "add", "path": "/extra/l/-", "value": 3}, {"op": "remove", "path": "/extra/l/0"}]),
-             json!({"extra": {"l": [2, 3]}, "name": "n"})),
-            (json!([{"op": "add", "path": "/extra/a~1b~0c", "value": 1}]),
-             json!({"extra": {"a/b~c": 1, "l": [1, 2]}, "name": "n"})),
+            (
+                json!([{"op": "add", "path": "/extra/l/-", "value": 3}, {"op": "remove", "path": "/extra/l/0"}]),
+                json!({"extra": {"l": [2, 3]}, "name": "n"}),
+            ),
+            (
+                json!([{"op": "add", "path": "/extra/a~1b~0c", "value": 1}]),
+                json!({"extra": {"a/b~c": 1, "l": [1, 2]}, "name": "n"}),
+            ),
         ];
         for (patch, wanted) in cases {
             assert_eq!(patched(json!({"extra": {"l": [1, 2]}, "name": "n"}), patch), Ok(wanted));
@@ -243,7 +253,10 @@ mod tests {
         );
         for (patch, reason) in [
             (json!([{"op": "add", "path": "/nope", "value": 1}]), "Adding a new attribute (/nope)"),
-            (json!([{"op": "replace", "path": "/extra/none", "value": 1}]), "can't replace a non-existent object"),
+            (
+                json!([{"op": "replace", "path": "/extra/none", "value": 1}]),
+                "can't replace a non-existent object",
+            ),
             (json!([{"op": "add", "path": "/extra/s/t", "value": 1}]), "not in an object or a list"),
             (json!([{"op": "add", "path": "/extra/s/t/u", "value": 1}]), "member 't' not found"),
             (json!([{"op": "test", "path": "/extra", "value": 1}]), "'op' is not one of"),
@@ -276,10 +289,13 @@ mod tests {
     }
 
     fn any_operation() -> impl Strategy<Value = Value> {
-        let path = prop_oneof!["(/([a-c]|[0-2]|-|~0|~1|~){0,3}){0,4}", "(/extra)(/[a-c0-2-]{1,2}){0,4}", ".{0,12}"];
-        ("add|replace|remove|test|", path, prop::option::of(any_json())).prop_map(|(op, path, value)| match value {
-            Some(value) => json!({"op": op, "path": path, "value": value}),
-            None => json!({"op": op, "path": path}),
+        let path =
+            prop_oneof!["(/([a-c]|[0-2]|-|~0|~1|~){0,3}){0,4}", "(/extra)(/[a-c0-2-]{1,2}){0,4}", ".{0,12}"];
+        ("add|replace|remove|test|", path, prop::option::of(any_json())).prop_map(|(op, path, value)| {
+            match value {
+                Some(value) => json!({"op": op, "path": path, "value": value}),
+                None => json!({"op": op, "path": path}),
+            }
         })
     }
 

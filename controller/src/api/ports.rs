@@ -28,8 +28,7 @@ use super::{
 use crate::{node::Port, store::StoreError};
 
 /// Fields a patch may change, in the order of Ironic's message.
-const PATCHABLE: &str =
-    "address, description, extra, is_smartnic, local_link_connection, name, node_uuid, physical_network, pxe_enabled";
+const PATCHABLE: &str = "address, description, extra, is_smartnic, local_link_connection, name, node_uuid, physical_network, pxe_enabled";
 
 pub(super) fn routes() -> Router<State> {
     Router::new()

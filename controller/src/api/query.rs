@@ -65,9 +65,9 @@ impl Query {
     pub(super) fn page(&mut self, max_limit: usize, sortable: &[&str]) -> Result<Page, ApiError> {
         let limit = match self.number::<i64>("limit")? {
             None | Some(0) => max_limit,
-            Some(limit) => usize::try_from(limit)
-                .map_err(|_| ApiError::bad("Limit must be positive."))?
-                .min(max_limit),
+            Some(limit) => {
+                usize::try_from(limit).map_err(|_| ApiError::bad("Limit must be positive."))?.min(max_limit)
+            }
         };
         let marker = self.text("marker");
         let sort_key = self.text("sort_key").unwrap_or_else(|| "id".to_owned());

@@ -7,8 +7,24 @@ use crate::node::Dictionary;
 
 /// Words that cannot be node names because they are paths.
 const RESERVED_NAMES: &[&str] = &[
-    "allocation", "bios", "children", "detail", "firmware", "history", "inventory", "logs", "maintenance",
-    "management", "portgroups", "ports", "states", "traits", "validate", "vendor_passthru", "vifs", "vmedia",
+    "allocation",
+    "bios",
+    "children",
+    "detail",
+    "firmware",
+    "history",
+    "inventory",
+    "logs",
+    "maintenance",
+    "management",
+    "portgroups",
+    "ports",
+    "states",
+    "traits",
+    "validate",
+    "vendor_passthru",
+    "vifs",
+    "vmedia",
     "volume",
 ];
 

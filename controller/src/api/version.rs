@@ -116,7 +116,10 @@ mod tests {
         assert_eq!(negotiate(&[("x-openstack-ironic-api-version", "1.115")]), Ok(Version(115)));
         assert_eq!(negotiate(&[("x-openstack-ironic-api-version", "latest")]), Ok(Version(115)));
         assert_eq!(negotiate(&[("openstack-api-version", "baremetal 1.80")]), Ok(Version(80)));
-        assert_eq!(negotiate(&[("openstack-api-version", "compute 2.1, baremetal latest")]), Ok(Version(115)));
+        assert_eq!(
+            negotiate(&[("openstack-api-version", "compute 2.1, baremetal latest")]),
+            Ok(Version(115))
+        );
         assert_eq!(negotiate(&[("openstack-api-version", "compute 2.1")]), Ok(Version(1)));
     }
 

@@ -41,7 +41,8 @@ pub(super) fn hints(texts: &[String]) -> Result<Map<String, Value>, String> {
     if let [text] = texts
         && text.trim_start().starts_with('{')
     {
-        return serde_json::from_str(text).map_err(|error| format!("--root-device is not valid JSON: {error}"));
+        return serde_json::from_str(text)
+            .map_err(|error| format!("--root-device is not valid JSON: {error}"));
     }
     let pairs: Result<Vec<Pair>, String> = texts.iter().map(|text| text.parse()).collect();
     let pairs = pairs.map_err(|error| format!("--root-device: {error} or a JSON object"))?;
@@ -75,10 +76,10 @@ mod tests {
 
     #[test]
     fn root_device_hints_in_both_forms() {
-        let both = [vec!["{\"size\": \">= 20\", \"rotational\": false}".to_owned()], vec![
-            "size=>= 20".to_owned(),
-            "rotational=false".to_owned(),
-        ]];
+        let both = [
+            vec!["{\"size\": \">= 20\", \"rotational\": false}".to_owned()],
+            vec!["size=>= 20".to_owned(), "rotational=false".to_owned()],
+        ];
         for texts in both {
             assert_eq!(Value::Object(hints(&texts).unwrap()), json!({"size": ">= 20", "rotational": false}));
         }

@@ -24,7 +24,9 @@ pub(super) struct Client {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
     /// Not a URL of an API.
-    #[error("\"{0}\" is no URL of a controller: set --url or BESSEMER_URL to something like http://host:6385")]
+    #[error(
+        "\"{0}\" is no URL of a controller: set --url or BESSEMER_URL to something like http://host:6385"
+    )]
     Url(String),
     /// The CA file.
     #[error("the CA certificates in {path} cannot be used")]
@@ -172,8 +174,10 @@ impl Client {
 
     async fn send(&self, method: Method, url: Url, body: Option<&Value>) -> Result<Value, ClientError> {
         let shown = self.base.to_string();
-        let unreachable =
-            |error: reqwest::Error| ClientError::Unreachable { url: shown.clone(), source: error.without_url() };
+        let unreachable = |error: reqwest::Error| ClientError::Unreachable {
+            url: shown.clone(),
+            source: error.without_url(),
+        };
         let mut request = self.http.request(method, url).header("X-OpenStack-Ironic-API-Version", VERSION);
         if let Some(body) = body {
             request = request.json(body);
@@ -189,7 +193,8 @@ impl Client {
             }
         }
         if !status.is_success() {
-            let message = error_message(&bytes).unwrap_or_else(|| format!("the controller answered {status}"));
+            let message =
+                error_message(&bytes).unwrap_or_else(|| format!("the controller answered {status}"));
             return Err(ClientError::Refused { status, message });
         }
         if bytes.is_empty() {
@@ -219,7 +224,8 @@ mod tests {
     fn decodes_ironic_errors() {
         let body = br#"{"error_message": "{\"faultcode\": \"Client\", \"faultstring\": \"Node x could not be found.\", \"debuginfo\": null}"}"#;
         assert_eq!(error_message(body).as_deref(), Some("Node x could not be found."));
-        let body = br#"{"error_message": "{\"code\": 404, \"title\": \"Not Found\", \"description\": \"\"}"}"#;
+        let body =
+            br#"{"error_message": "{\"code\": 404, \"title\": \"Not Found\", \"description\": \"\"}"}"#;
         assert_eq!(error_message(body).as_deref(), Some("Not Found"));
         assert_eq!(error_message(b"<html>"), None);
     }

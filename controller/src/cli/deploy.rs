@@ -140,7 +140,8 @@ mod tests {
 
     #[test]
     fn what_an_earlier_deploy_left_does_not_mix_with_this_one() {
-        let present = json!({"image_checksum": "http://old/SUMS", "image_source": "http://old", "capabilities": {}});
+        let present =
+            json!({"image_checksum": "http://old/SUMS", "image_source": "http://old", "capabilities": {}});
         let wanted = json!({"image_source": "http://new", "image_os_hash_algo": "sha256"});
         assert_eq!(
             patch(&present, wanted.as_object().unwrap()),

@@ -12,10 +12,7 @@ mod serve;
 mod tests;
 mod wait;
 
-use std::{
-    io,
-    process::ExitCode,
-};
+use std::{io, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -72,7 +69,8 @@ pub fn main() -> ExitCode {
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let closed = error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe);
+            let closed =
+                error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe);
             if !closed {
                 eprintln!("bessemer: {}", output::printable(&chain(&error)));
             }
@@ -86,9 +84,15 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Serve(serve) => serve.run(),
         Command::Config(command) => command.run(),
-        Command::Node(command) => with_client(&remote, async |client, output| command.run(&client, &output).await),
-        Command::Port(command) => with_client(&remote, async |client, output| command.run(&client, &output).await),
-        Command::Deploy(deploy) => with_client(&remote, async |client, output| deploy.run(&client, &output).await),
+        Command::Node(command) => {
+            with_client(&remote, async |client, output| command.run(&client, &output).await)
+        }
+        Command::Port(command) => {
+            with_client(&remote, async |client, output| command.run(&client, &output).await)
+        }
+        Command::Deploy(deploy) => {
+            with_client(&remote, async |client, output| deploy.run(&client, &output).await)
+        }
     }
 }
 

@@ -14,8 +14,16 @@ use super::{
 };
 use crate::node::ProvisionState;
 
-const COLUMNS: &[&str] =
-    &["uuid", "name", "driver", "power_state", "provision_state", "maintenance", "instance_uuid", "last_error"];
+const COLUMNS: &[&str] = &[
+    "uuid",
+    "name",
+    "driver",
+    "power_state",
+    "provision_state",
+    "maintenance",
+    "instance_uuid",
+    "last_error",
+];
 
 /// `bessemer node …`
 #[derive(Debug, Subcommand)]
@@ -171,7 +179,9 @@ impl NodeCommand {
             Self::Validate { node } => validate(client, output, &node).await?,
             Self::Manage(change) => change.run(client, output, "manage", ProvisionState::Manageable).await?,
             Self::Provide(change) => change.run(client, output, "provide", ProvisionState::Available).await?,
-            Self::Undeploy(change) => change.run(client, output, "deleted", ProvisionState::Available).await?,
+            Self::Undeploy(change) => {
+                change.run(client, output, "deleted", ProvisionState::Available).await?
+            }
             Self::Power(power) => power.run(client, output).await?,
             Self::Delete { nodes } => {
                 for node in nodes {
@@ -214,11 +224,16 @@ impl Create {
 
 impl Set {
     fn patch(&self) -> anyhow::Result<Value> {
-        let texts =
-            [("name", &self.name), ("resource_class", &self.resource_class), ("description", &self.description)];
+        let texts = [
+            ("name", &self.name),
+            ("resource_class", &self.resource_class),
+            ("description", &self.description),
+        ];
         let mut operations: Vec<Value> = texts
             .iter()
-            .filter_map(|(field, text)| text.as_ref().map(|text| add(&format!("/{field}"), text.clone().into())))
+            .filter_map(|(field, text)| {
+                text.as_ref().map(|text| add(&format!("/{field}"), text.clone().into()))
+            })
             .collect();
         let dictionaries = [
             ("driver_info", &self.driver_info),

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use clap::ValueEnum;
-use comfy_table::{Table, presets};
+use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Map, Value};
 
 /// How answers are shown.
@@ -85,7 +85,7 @@ pub(super) fn printable(text: &str) -> String {
 
 fn table() -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::ASCII_FULL_CONDENSED);
+    table.load_style(presets::ASCII_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
     table
 }
 

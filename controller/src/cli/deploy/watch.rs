@@ -8,7 +8,10 @@ use std::{
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
-use crate::cli::{output::{Output, printable}, wait::Sight};
+use crate::cli::{
+    output::{Output, printable},
+    wait::Sight,
+};
 
 /// Time between two plain lines of one step.
 const LINE_PERIOD: Duration = Duration::from_secs(5);
@@ -176,12 +179,10 @@ fn draw(bar: &ProgressBar, now: &Snapshot) {
     }
     let rate = now.bytes.map(|bytes| bytes.rate()).unwrap_or_default();
     if let Ok(style) = ProgressStyle::with_template(template) {
-        let style = style.with_key(
-            "postfix",
-            move |_: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
+        let style =
+            style.with_key("postfix", move |_: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
                 let _ = out.write_str(&rate);
-            },
-        );
+            });
         bar.set_style(style);
     }
 }
@@ -240,7 +241,8 @@ mod tests {
     #[test]
     fn an_empty_node_is_no_panic() {
         assert_eq!(Snapshot::of(&Value::Null).sentence(), "");
-        let huge = json!({"driver_internal_info": {"step_progress": {"bytes_done": u64::MAX, "bytes_total": 1}}});
+        let huge =
+            json!({"driver_internal_info": {"step_progress": {"bytes_done": u64::MAX, "bytes_total": 1}}});
         assert!(!Snapshot::of(&huge).sentence().is_empty());
     }
 }
