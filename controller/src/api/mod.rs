@@ -20,7 +20,7 @@ mod ports;
 mod query;
 mod root;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod value;
 mod version;
 

@@ -18,7 +18,7 @@ use super::{
     links::Context,
     node_patch::set_maintenance,
     node_view::{Live, view},
-    nodes::{edit, find},
+    nodes::{edit, find, refuse_protected},
     value::text,
     version::Version,
 };
@@ -103,6 +103,9 @@ async fn provision(
     let node = find(&state, &context, &ident).await?;
     let verb = verb(&target, &node, context.version)?;
     let arguments = arguments(body, verb, context.version)?;
+    if matches!(verb, Verb::Rebuild | Verb::Undeploy) {
+        refuse_protected(&node)?;
+    }
     let engine = state.engine.clone();
     to_the_end(async move { Ok(engine.provision(node.uuid, verb, &arguments).await?) }).await?;
     Ok(accepted(&context, &ident))

@@ -279,18 +279,37 @@ async fn delete(
     Path(ident): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let node = find(&state, &context, &ident).await?;
+    refuse_protected(&node)?;
     let engine = state.engine.clone();
-    to_the_end(async move {
-        engine.delete(node.uuid).await.map_err(|error| match error {
-            // A node that may not be deleted now is a conflict, not a malformed request.
-            RequestError::InvalidState { .. } | RequestError::Invalid(_) => {
-                ApiError::from(error).with_status(StatusCode::CONFLICT)
-            }
-            error => error.into(),
-        })
-    })
-    .await?;
+    to_the_end(async move { engine.delete(node.uuid).await.map_err(not_deletable) }).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// A node that may not be deleted now is a conflict, not a malformed request.
+fn not_deletable(error: RequestError) -> ApiError {
+    match error {
+        RequestError::InvalidState { node, state, .. } => {
+            let allowed = ProvisionState::ALL.iter().filter(|state| state.delete_allowed());
+            let allowed: Vec<_> = allowed.map(|state| format!("'{state}'")).collect();
+            ApiError::conflict(format!(
+                "Can not delete node \"{node}\" while it is in provision state \"{state}\". Valid provision \
+                 states to perform deletion are: \"({})\", or set the node into maintenance mode",
+                allowed.join(", ")
+            ))
+        }
+        RequestError::Invalid(_) => ApiError::from(error).with_status(StatusCode::CONFLICT),
+        error => error.into(),
+    }
+}
+
+/// Ironic answers 403 where a node's protection is in the way.
+pub(super) fn refuse_protected(node: &Node) -> Result<(), ApiError> {
+    if node.protected {
+        let sentence =
+            format!("Node {} is protected and can not be undeployed, rebuilt or deleted.", node.uuid);
+        return Err(ApiError::new(StatusCode::FORBIDDEN, sentence));
+    }
+    Ok(())
 }
 
 /// Changes a node through the engine; a refusal of `change` is the answer.

@@ -130,7 +130,8 @@ impl Operation {
         }
         if matches!(self.kind, Kind::Remove) {
             // Ironic: a removed field is a field at its default.
-            document.insert(self.field.clone(), Value::Null);
+            let missing = || Err(format!("can't remove a non-existent object '{}'", self.field));
+            *document.get_mut(&self.field).ok_or_else(missing)? = Value::Null;
             return Ok(());
         }
         self.apply_to_map(document, &self.field).map_err(Err)

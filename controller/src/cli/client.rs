@@ -2,7 +2,11 @@
 
 use std::{path::Path, time::Duration};
 
-use reqwest::{Method, StatusCode, tls::Certificate};
+use reqwest::{Method, StatusCode};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject as _},
+};
 use serde_json::Value;
 use url::Url;
 
@@ -37,6 +41,9 @@ pub(super) enum ClientError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// TLS could not be set up.
+    #[error("TLS cannot be set up")]
+    Tls(#[source] rustls::Error),
     /// No HTTP client could be made.
     #[error("the HTTP client cannot be set up")]
     Setup(#[source] reqwest::Error),
@@ -92,12 +99,7 @@ impl Client {
             .timeout(TIMEOUT)
             .connect_timeout(Duration::from_secs(10))
             .user_agent(concat!("bessemer/", env!("CARGO_PKG_VERSION")));
-        if let Some(path) = ca {
-            let broken = |source| ClientError::Ca { path: path.display().to_string(), source };
-            let pem = std::fs::read(path).map_err(|error| broken(error.into()))?;
-            let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| broken(error.into()))?;
-            builder = builder.tls_certs_only(certificates);
-        }
+        builder = builder.tls_backend_preconfigured(tls(ca)?);
         // A controller on this machine is not behind a proxy.
         if base.host_str().is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]")) {
             builder = builder.no_proxy();
@@ -203,6 +205,27 @@ impl Client {
         serde_json::from_slice(&bytes)
             .map_err(|error| ClientError::Strange { url: shown, problem: format!("no JSON: {error}") })
     }
+}
+
+/// TLS with the public authorities, or with those of a file.
+fn tls(ca: Option<&Path>) -> Result<ClientConfig, ClientError> {
+    let mut roots = RootCertStore::empty();
+    match ca {
+        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        Some(path) => read_ca(path, &mut roots)
+            .map_err(|source| ClientError::Ca { path: path.display().to_string(), source })?,
+    }
+    let builder = ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .map_err(ClientError::Tls)?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn read_ca(path: &Path, roots: &mut RootCertStore) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    for certificate in CertificateDer::pem_file_iter(path)? {
+        roots.add(certificate?)?;
+    }
+    if roots.is_empty() { Err("it holds no certificate".into()) } else { Ok(()) }
 }
 
 /// The sentence inside an Ironic error body: JSON in JSON.
