@@ -142,6 +142,7 @@ impl Agent {
 
     /// Drivers and links: they take their time, so they come before everything else.
     async fn own_machine(&self) -> anyhow::Result<Network> {
+        init::kmsg::follow(self.report.clone());
         let drivers = tokio::task::spawn_blocking(|| {
             Drivers::start();
             init::mount_efivars();

@@ -103,6 +103,18 @@ impl Report {
         self.wake();
     }
 
+    /// Takes back what could not be sent: events wait for the next session, log records count as dropped.
+    pub fn give_back(&self, events: impl DoubleEndedIterator<Item = Event>) {
+        let mut queue = self.queue();
+        for event in events.rev() {
+            match event {
+                Event::Log(batch) => queue.dropped += batch.records.len() as u64 + batch.dropped,
+                event if queue.events.len() < MAX_EVENTS => queue.events.push_front(event),
+                _ => queue.dropped += 1,
+            }
+        }
+    }
+
     /// Tells the session that there is something to fetch, here or at the runner.
     pub fn wake(&self) {
         self.shared.changed.notify_one();

@@ -5,6 +5,7 @@
 //! that panics, is killed or gives up is reported on the console instead of becoming a kernel panic.
 
 pub mod drivers;
+pub mod kmsg;
 pub mod modules;
 mod mounts;
 pub mod network;

@@ -1,7 +1,7 @@
 //! One session: events up, commands down, heartbeats beside it, until the connection or the certificate ends.
 
 use std::{
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
@@ -13,7 +13,8 @@ use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use super::{AGENT_VERSION, Client, Link, LinkError, call, enrol::Identity, status_error};
+use super::{AGENT_VERSION, Client, Link, LinkError, call, clock::Clock, enrol::Identity, status_error};
+use crate::report::Report;
 
 /// Messages on their way into the connection. Few: what is in here when the connection dies is lost.
 const IN_FLIGHT: usize = 8;
@@ -151,6 +152,18 @@ impl Link {
     }
 }
 
+/// Events on their way; those that do not make it go back to the queue, also when the session is dropped.
+struct Queued<'a> {
+    report: &'a Report,
+    events: VecDeque<Event>,
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.report.give_back(std::mem::take(&mut self.events).into_iter());
+    }
+}
+
 /// The upward half of a session.
 struct Writer {
     out: mpsc::Sender<AgentEvent>,
@@ -160,14 +173,23 @@ struct Writer {
 }
 
 impl Writer {
-    async fn send(&mut self, clock: &super::clock::Clock, event: Event) -> Result<(), LinkError> {
-        self.sequence += 1;
-        let event = AgentEvent { sequence: self.sequence, time_ms: clock.now_ms(), event: Some(event) };
-        match timeout(SEND_DEADLINE, self.out.send(event)).await {
-            Ok(Ok(())) => Ok(()),
+    async fn send(&mut self, clock: &Clock, event: Event) -> Result<(), LinkError> {
+        self.room().await?.send(self.next(clock, event));
+        Ok(())
+    }
+
+    /// Waits until the connection takes one more event.
+    async fn room(&self) -> Result<mpsc::OwnedPermit<AgentEvent>, LinkError> {
+        match timeout(SEND_DEADLINE, self.out.clone().reserve_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) => Err(LinkError::Closed),
             Err(_) => Err(LinkError::Deadline("Session")),
         }
+    }
+
+    fn next(&mut self, clock: &Clock, event: Event) -> AgentEvent {
+        self.sequence += 1;
+        AgentEvent { sequence: self.sequence, time_ms: clock.now_ms(), event: Some(event) }
     }
 
     async fn run(mut self, link: &Link, mut answers: mpsc::Receiver<Event>) -> Result<End, LinkError> {
@@ -184,8 +206,12 @@ impl Writer {
     /// Sends all that is queued. Results last, and only those that were there before their events were taken.
     async fn flush(&mut self, link: &Link) -> Result<(), LinkError> {
         let results = link.runner.unacknowledged();
-        for event in link.report.take() {
-            self.send(&link.clock, event).await?;
+        let mut queued = Queued { report: &link.report, events: link.report.take().into() };
+        while !queued.events.is_empty() {
+            let room = self.room().await?;
+            if let Some(event) = queued.events.pop_front() {
+                room.send(self.next(&link.clock, event));
+            }
         }
         for result in results {
             if self.sent.insert(result.step_id.clone()) {

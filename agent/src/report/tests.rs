@@ -88,6 +88,21 @@ fn events_that_nobody_fetches_do_not_grow_without_bound() {
 }
 
 #[test]
+fn what_could_not_be_sent_is_kept_or_counted() {
+    let report = report();
+    report.event(Event::StepStarted(StepStarted { step_id: "a".into() }));
+    report.event(progress("a", "writing", 1));
+    report.log(LogLevel::Info, "test", "lost".into());
+    let taken = report.take();
+    report.event(progress("a", "writing", 2));
+    report.give_back(taken.into_iter());
+    let events = report.take();
+    assert_eq!(events[0], Event::StepStarted(StepStarted { step_id: "a".into() }));
+    assert_eq!(events[2], progress("a", "writing", 2));
+    assert_eq!(events[3], Event::Log(LogBatch { records: vec![], dropped: 1 }));
+}
+
+#[test]
 fn records_made_before_the_time_was_known_get_the_right_time() {
     let clock = Clock::new();
     let report = Report::new(clock.clone());

@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use rand::Rng as _;
 use tokio::time::{sleep, timeout};
 
-pub use packet::Lease;
 use packet::{Answer, Client};
+pub use packet::{Lease, Route};
 
 pub(super) const MAX_PACKET: usize = packet::MAX_PACKET;
 
