@@ -88,7 +88,7 @@ fn device(roots: &Roots, name: &str) -> Option<BlockDevice> {
 
 fn vendor(sysfs: &Path, place: Place) -> Option<String> {
     match place {
-        // Of a virtio disk the attribute is the number of the virtio device's vendor.
+        // A virtio disk has the number of the virtio vendor there; lsblk and Ironic show it too.
         Place::Scsi(_) | Place::Virtio => sysfs::text(&sysfs.join("device/vendor")),
         Place::Nvme | Place::Mmc | Place::Other => None,
     }
@@ -182,3 +182,7 @@ pub(super) fn numbered(part: &str, prefix: &str) -> bool {
     part.strip_prefix(prefix)
         .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
 }
+
+#[cfg(test)]
+#[path = "discover_tests.rs"]
+pub(crate) mod tests;

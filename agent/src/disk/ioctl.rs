@@ -66,3 +66,34 @@ pub fn clear_immutable(file: &File) -> io::Result<()> {
     unsafe { raw::fs_ioc_setflags(file.as_raw_fd(), &raw const flags) }?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn an_immutable_file_can_be_removed_after_its_flag_is_cleared() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("Boot0000-x");
+        std::fs::write(&path, "x").unwrap();
+        let set = Command::new("chattr").arg("+i").arg(&path).status();
+        if !set.is_ok_and(|status| status.success()) {
+            eprintln!("skipped: the file system of {} has no immutable flag", path.display());
+            return;
+        }
+        let refused = std::fs::remove_file(&path);
+        clear_immutable(&File::open(&path).unwrap()).unwrap();
+        assert!(refused.is_err());
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_no_block_device() {
+        let file = tempfile::tempfile().unwrap();
+        assert!(device_size(&file).is_err() && logical_sector_size(&file).is_err());
+        assert!(reread_partition_table(&file).is_err());
+        clear_immutable(&file).unwrap();
+    }
+}

@@ -8,7 +8,7 @@ mod boot_medium;
 mod by_path;
 pub mod choose;
 pub mod claim;
-mod discover;
+pub(crate) mod discover;
 pub mod gpt;
 pub mod hints;
 mod identity;

@@ -247,7 +247,7 @@ fn finish(
     target: &Target,
     report: &dyn StepReport,
 ) -> Result<(), StreamError> {
-    report.progress(progress::RELEASING, 0, 0);
+    report.progress(progress::RELEASING, verified.bytes(), verified.bytes());
     match gpt::table_kind(body.held_back.head(), target.sector()) {
         TableKind::Gpt | TableKind::Mbr => {}
         TableKind::GptOfOtherSectorSize(image) => {

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use sha2::Digest as _;
+
 use super::*;
 use crate::{
     stream::{
@@ -240,4 +242,58 @@ async fn a_refusal_does_not_wait_for_a_silent_server() {
     assert!(matches!(error, StreamError::TooLarge { .. }), "{error:?}");
     // The server never ends; a failed stage must not wait for its read timeout.
     assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn the_kernel_sees_the_partitions_of_a_good_image_and_none_after_a_bad_one() {
+    let image = gpt_image(8 * MIB, 512);
+    let disk = TestDisk::file(12 * MIB);
+    std::fs::write(&disk.path, [&image[..], &vec![0; 4 * MIB]].concat()).unwrap();
+    let Some(disk) = disk.attached(512) else { return };
+    let name = disk.path.file_name().unwrap().to_str().unwrap();
+    let partition = std::path::Path::new("/sys/block").join(name).join(format!("{name}p1"));
+    if !partition.exists() {
+        eprintln!("skipped: this kernel does not read partition tables");
+        return;
+    }
+    let target = Target::open(&disk.path).unwrap();
+    crate::stream::held_back::HeldBack::clear(&target).unwrap();
+    drop(target);
+    assert!(!partition.exists(), "clearing left {}", partition.display());
+    Case::good(image.clone()).run(&disk).await.unwrap();
+    assert!(partition.exists(), "the kernel does not know {}", partition.display());
+    let bad = Case { expected: sha256(b"other"), ..Case::good(image) };
+    bad.run(&disk).await.unwrap_err();
+    assert!(!partition.exists(), "the kernel still knows {}", partition.display());
+}
+
+#[tokio::test]
+async fn memory_does_not_grow_with_the_image() {
+    if std::env::var_os("NEXTEST").is_none() {
+        eprintln!("skipped: other tests in this process would be counted; run with cargo nextest");
+        return;
+    }
+    const TIMES: usize = 400;
+    let mut block = noise(MIB, 1);
+    block[510..512].copy_from_slice(&[0x55, 0xaa]);
+    let mut hasher = sha2::Sha256::new();
+    for _ in 0..TIMES {
+        hasher.update(&block);
+    }
+    let algorithm = bessemer_proto::digest::DigestAlgorithm::Sha256;
+    let expected = Digest::from_bytes(algorithm, &hasher.finalize()).unwrap();
+    let disk = TestDisk::sparse((TIMES * MIB) as u64);
+    let reply = Reply { times: TIMES, ..Reply::announcing((TIMES * MIB) as u64, block) };
+    let before = peak_memory();
+    let written = Case { reply, expected, format: ImageFormat::Auto }.run(&disk).await.unwrap();
+    assert_eq!(written.bytes_written, (TIMES * MIB) as u64);
+    let grown = peak_memory() - before;
+    assert!(grown < 40 << 10, "the write took {grown} KiB");
+}
+
+/// `VmHWM` in KiB.
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
 }

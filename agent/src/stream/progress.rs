@@ -15,8 +15,6 @@ const INTERVAL: Duration = Duration::from_millis(250);
 
 /// The name of the stage while bytes flow.
 pub const WRITING: &str = "writing";
-/// The name of the stage while the disk takes what it has cached.
-pub const FLUSHING: &str = "flushing";
 /// The name of the stage while the boot area is written.
 pub const RELEASING: &str = "writing boot area";
 

@@ -91,23 +91,34 @@ impl TestDisk {
         Self { path: backing.clone(), backing, loop_device: false, _folder: folder }
     }
 
+    /// A file that takes no memory to make.
+    pub(crate) fn sparse(length: u64) -> Self {
+        let disk = Self::file(0);
+        std::fs::File::options().write(true).open(&disk.path).unwrap().set_len(length).unwrap();
+        disk
+    }
+
     /// `None`, with the reason on standard error, when loop devices cannot be used.
     pub(crate) fn loop_device(length: usize, sector: u32) -> Option<Self> {
+        Self::file(length).attached(sector)
+    }
+
+    /// The same content as a loop device.
+    pub(crate) fn attached(mut self, sector: u32) -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
             eprintln!("skipped: loop devices need root");
             return None;
         }
-        let mut file = Self::file(length);
         let output = Command::new("losetup")
-            .args(["--find", "--show", "--direct-io=off", "--sector-size", &sector.to_string()])
-            .arg(&file.backing)
+            .args(["--find", "--show", "--partscan", "--direct-io=off", "--sector-size", &sector.to_string()])
+            .arg(&self.backing)
             .output()
             .expect("losetup (util-linux) is installed");
         assert!(output.status.success(), "losetup: {}", String::from_utf8_lossy(&output.stderr));
         let path = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
-        file.path = path;
-        file.loop_device = true;
-        Some(file)
+        self.path = path;
+        self.loop_device = true;
+        Some(self)
     }
 
     pub(crate) fn content(&self) -> Vec<u8> {

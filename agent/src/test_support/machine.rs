@@ -44,7 +44,11 @@ impl Machine {
             } else {
                 let (path, value) =
                     line.split_once(" = ").unwrap_or_else(|| panic!("bad fixture line: {line}"));
-                fs::write(machine.place(path), format!("{}\n", value.replace("\\n", "\n"))).unwrap();
+                fs::write(
+                    machine.place(path),
+                    format!("{}\n", value.replace("\\n", "\n").replace("\\t", "\t")),
+                )
+                .unwrap();
             }
         }
         machine

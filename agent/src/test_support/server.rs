@@ -16,6 +16,8 @@ use url::Url;
 pub(crate) struct Reply {
     pub(crate) head: String,
     pub(crate) body: Bytes,
+    /// How often the body is sent.
+    pub(crate) times: usize,
     /// After the body the connection stays open and silent.
     pub(crate) stall: bool,
     /// Bytes sent at once, and the pause between.
@@ -24,7 +26,7 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn raw(head: &str, body: impl Into<Bytes>) -> Self {
-        Self { head: head.to_owned(), body: body.into(), stall: false, pace: None }
+        Self { head: head.to_owned(), body: body.into(), times: 1, stall: false, pace: None }
     }
 
     /// 200 with the right length.
@@ -161,7 +163,7 @@ fn answer(mut stream: impl Connection, handler: &Handler, log: &Mutex<Vec<String
     let reply = handler(&path);
     stream.write_all(format!("{}Connection: close\r\n\r\n", reply.head).as_bytes())?;
     let (piece, pause) = reply.pace.unwrap_or((usize::MAX, Duration::ZERO));
-    for piece in reply.body.chunks(piece) {
+    for piece in (0..reply.times).flat_map(|_| reply.body.chunks(piece)) {
         stream.write_all(piece)?;
         stream.flush()?;
         std::thread::sleep(pause);
