@@ -28,7 +28,7 @@ use crate::{
     config::Config,
     files,
     image::{self, ImageError, Images},
-    reconcile::{Deps, Engine, Pokes},
+    reconcile::{Deps, Engine, Pokes, sentence},
     store::{Store, StoreError},
 };
 
@@ -202,11 +202,11 @@ async fn start(
             true => files::serve_tls(files_listener, router, &authority, &hosts, files_stop).await,
             false => files::serve(files_listener, router, files_stop).await,
         };
-        ("files", served.map_err(|error| chain(&error)))
+        ("files", served.map_err(|error| sentence(&error)))
     });
     let (agents, agents_stop) = (fleet.clone(), stop.clone());
     servers.spawn(async move {
-        ("agents", agents.serve(listeners.agents, agents_stop).await.map_err(|error| chain(&error)))
+        ("agents", agents.serve(listeners.agents, agents_stop).await.map_err(|error| sentence(&error)))
     });
     let router = api::router(api::State {
         store: store.clone(),
@@ -219,7 +219,7 @@ async fn start(
     let api_stop = stop.clone().cancelled_owned();
     servers.spawn(async move {
         let served = axum::serve(listeners.api, router).with_graceful_shutdown(api_stop).await;
-        ("the API", served.map_err(|error| chain(&error)))
+        ("the API", served.map_err(|error| sentence(&error)))
     });
     Ok(engine)
 }
@@ -290,13 +290,15 @@ fn files_url(config: &Config, host: &str, listener: &TcpListener) -> Result<Url,
 
 /// Held as long as the controller runs.
 fn lock(state_dir: &Path) -> Result<File, AppError> {
-    let failed =
-        |action, path: &Path| move |source| AppError::StateDir { action, path: path.to_owned(), source };
+    let failed = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| AppError::StateDir { action, path, source }
+    };
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(state_dir)
-        .map_err(failed("make the folder", state_dir).clone())?;
+        .map_err(failed("make the folder", state_dir))?;
     let path = state_dir.join("lock");
     let file = OpenOptions::new()
         .create(true)
@@ -340,14 +342,4 @@ fn pem(certificate: &[u8]) -> String {
     let text = STANDARD.encode(certificate);
     let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
     format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
-}
-
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -84,9 +84,7 @@ pub async fn serve_tls(
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut tls = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .and_then(|builder| {
-            builder.with_no_client_auth().with_single_cert(identity.chain, identity.key)
-        })
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(identity.chain, identity.key))
         .map_err(FilesError::Tls)?;
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     let listener = TlsListener::start(listener, TlsAcceptor::from(Arc::new(tls)), stop.clone());

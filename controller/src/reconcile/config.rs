@@ -20,7 +20,7 @@ pub struct Config {
     pub agent_step_timeout: u32,
     /// How often nodes that wait for something are looked at, besides when there is news. Default 10.
     pub check_provision_state_interval: u32,
-    /// How many nodes are worked on at once; nodes that only wait do not count. Default 64.
+    /// How many nodes are worked on at the same moment. Default 64.
     pub workers_pool_size: u32,
     /// How long running work may go on after the controller was told to stop; it is resumed at the next start.
     /// Default 10.

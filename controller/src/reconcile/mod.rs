@@ -23,5 +23,6 @@ mod validate;
 pub use config::Config;
 pub use context::OpenBmc;
 pub use engine::{Deps, Engine};
+pub(crate) use error::sentence;
 pub use error::{RequestError, Validation};
 pub use queue::Pokes;
