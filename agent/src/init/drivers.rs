@@ -68,7 +68,7 @@ impl Drivers {
             Ok(uname) => Path::new("/lib/modules").join(uname.release()),
             Err(error) => {
                 tracing::error!(%error, "the kernel's version is unknown: no drivers are loaded");
-                return;
+                return mount_efivars();
             }
         };
         let mut drivers = match Self::new(&folder, Path::new("/sys"), Box::new(insert)) {
@@ -76,7 +76,7 @@ impl Drivers {
             Err(error) => {
                 let folder = folder.display();
                 tracing::warn!(%folder, %error, "no index of kernel modules: only built-in drivers work");
-                return;
+                return mount_efivars();
             }
         };
         // Opened first, so that no device slips through between the first scan and the listener.
