@@ -143,10 +143,7 @@ impl Agent {
     /// Drivers and links: they take their time, so they come before everything else.
     async fn own_machine(&self) -> anyhow::Result<Network> {
         init::kmsg::follow(self.report.clone());
-        let drivers = tokio::task::spawn_blocking(|| {
-            Drivers::start();
-            init::mount_efivars();
-        });
+        let drivers = tokio::task::spawn_blocking(Drivers::start);
         let network = Network::start(&self.roots.sys, &self.roots.proc, Path::new("/etc"))
             .context("the kernel's network cannot be configured")?;
         if drivers.await.is_err() {

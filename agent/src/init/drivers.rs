@@ -7,6 +7,7 @@ use std::{
     io,
     os::fd::{AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
+    sync::Arc,
     thread,
 };
 
@@ -19,7 +20,7 @@ use nix::{
     },
 };
 
-use super::modules::ModuleIndex;
+use super::{modules::ModuleIndex, mounts::mount_efivars};
 
 /// Rounds of discovery: a bus may hold a bus. Five are usual (PCI, USB, SCSI, disk).
 const MAX_ROUNDS: usize = 20;
@@ -39,7 +40,7 @@ pub type LoadModule = dyn FnMut(&Path) -> io::Result<()> + Send;
 
 /// Drivers of this machine.
 pub struct Drivers {
-    index: ModuleIndex,
+    index: Arc<ModuleIndex>,
     sys: PathBuf,
     load: Box<LoadModule>,
     aliases: HashSet<String>,
@@ -50,24 +51,24 @@ pub struct Drivers {
 impl Drivers {
     /// Drivers from a folder of modules, for the devices of a sysfs.
     pub fn new(modules: &Path, sys: &Path, load: Box<LoadModule>) -> io::Result<Self> {
-        Ok(Self {
-            index: ModuleIndex::read(modules)?,
-            sys: sys.to_owned(),
-            load,
-            aliases: HashSet::new(),
-            modules: HashSet::new(),
-            loaded: 0,
-        })
+        let (index, sys) = (Arc::new(ModuleIndex::read(modules)?), sys.to_owned());
+        Ok(Self { index, sys, load, aliases: HashSet::new(), modules: HashSet::new(), loaded: 0 })
+    }
+
+    /// Another loader of the same modules. Both may meet at one module: the kernel keeps them in order.
+    fn sibling(&self, load: Box<LoadModule>) -> Self {
+        let (index, sys) = (self.index.clone(), self.sys.clone());
+        Self { index, sys, load, aliases: HashSet::new(), modules: HashSet::new(), loaded: 0 }
     }
 
     /// Loads what the running kernel's ramdisk has for this machine; then goes on for devices that appear later,
-    /// in a thread. A machine that needs no modules has none, which is no error.
+    /// in a thread. Mounts the EFI variables, whose file system may be a listed module. A machine that needs no modules has none, which is no error.
     pub fn start() {
         let folder = match nix::sys::utsname::uname() {
             Ok(uname) => Path::new("/lib/modules").join(uname.release()),
             Err(error) => {
                 tracing::error!(%error, "the kernel's version is unknown: no drivers are loaded");
-                return;
+                return mount_efivars();
             }
         };
         let mut drivers = match Self::new(&folder, Path::new("/sys"), Box::new(insert)) {
@@ -75,12 +76,17 @@ impl Drivers {
             Err(error) => {
                 let folder = folder.display();
                 tracing::warn!(%folder, %error, "no index of kernel modules: only built-in drivers work");
-                return;
+                return mount_efivars();
             }
         };
         // Opened first, so that no device slips through between the first scan and the listener.
         let uevents = uevent_socket();
-        drivers.load_listed();
+        // Beside the devices: a listed module may probe for seconds (a floppy drive that is not there).
+        let mut listed = drivers.sibling(Box::new(insert));
+        thread::spawn(move || {
+            listed.load_listed();
+            mount_efivars();
+        });
         drivers.settle();
         tracing::info!(modules = drivers.loaded, "drivers are loaded");
         match uevents {
@@ -125,7 +131,8 @@ impl Drivers {
     }
 
     fn load_module(&mut self, module: &str) {
-        for (name, path) in self.index.load_order(module) {
+        let index = self.index.clone();
+        for (name, path) in index.load_order(module) {
             if self.modules.contains(name) {
                 continue;
             }
@@ -137,6 +144,9 @@ impl Drivers {
                 Ok(()) => {
                     self.loaded += 1;
                     tracing::debug!(module = name, "driver loaded");
+                }
+                Err(error) if error.raw_os_error() == Some(Errno::ENODEV as i32) => {
+                    tracing::info!(module = name, "a kernel module found nothing to drive");
                 }
                 Err(error) => tracing::warn!(module = name, %error, "a kernel module cannot be loaded"),
             }
@@ -219,7 +229,7 @@ fn insert(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use super::*;
 

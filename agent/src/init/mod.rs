@@ -12,7 +12,6 @@ pub mod network;
 pub mod power;
 mod supervisor;
 
-pub use mounts::mount_efivars;
 pub use supervisor::{CHILD_ARGUMENT, supervise};
 
 /// True when this process is PID 1.

@@ -31,7 +31,7 @@ pub(super) fn mount_all() -> Vec<String> {
 }
 
 /// Mounts the EFI variables, writable, when the machine booted by EFI. After the drivers: it may be a module.
-pub fn mount_efivars() {
+pub(super) fn mount_efivars() {
     if !Path::new(EFIVARS).exists() {
         return;
     }

@@ -247,6 +247,7 @@ impl Link {
                     identity = renewed;
                     continue;
                 }
+                Err(_) if self.shutdown.is_cancelled() => break,
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
                     tracing::warn!(endpoint, error, "no session with the controller; trying again");
