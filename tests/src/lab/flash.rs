@@ -1,23 +1,23 @@
-//! A UEFI machine's flash memory: the file with its variables, kept across power cycles, and the one variable
-//! that a BMC changes from outside: whether Secure Boot is on.
+//! A UEFI machine's firmware: its code, and its flash memory with the variables, kept across power cycles. What the
+//! BMC wants of the next start is written into the variables, so the firmware does with it what it does on hardware.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-use super::{LabError, definition::Firmware};
+use super::{
+    LabError,
+    boot::BootTarget,
+    definition::{Firmware, MachineDefinition},
+    efi_variables::{GLOBAL, SECURE_BOOT, Variables},
+    qemu::NETWORK_SLOT,
+};
 
 const DIRECTORY: &str = "/usr/share/OVMF";
-/// `SecureBootEnable` in UTF-16 with its end, as it stands in the variable store.
-const NAME: &str = "SecureBootEnable\0";
-/// gEfiSecureBootEnableDisableGuid.
-const VENDOR: [u8; 16] =
-    [0xc7, 0x0b, 0xa3, 0xf0, 0x08, 0xaf, 0x56, 0x45, 0x99, 0xc4, 0x00, 0x10, 0x09, 0xc9, 0x3a, 0x44];
-/// An authenticated variable's header.
-const HEADER: usize = 60;
-/// The header of the variable store, behind that of the firmware volume.
-const STORE_HEADER: usize = 28;
+/// The lab's own boot option, and its number.
+const OPTION: &str = "BootB0C0";
+const OPTION_NUMBER: u16 = 0xb0c0;
 
 /// The firmware's code.
 pub(super) fn code(firmware: Firmware) -> Option<PathBuf> {
@@ -28,88 +28,115 @@ pub(super) fn code(firmware: Firmware) -> Option<PathBuf> {
     }
 }
 
-/// The machine's own variables; a fresh copy of the firmware's template when there are none yet.
-pub(super) fn variables(firmware: Firmware, folder: &Path) -> Result<Option<PathBuf>, LabError> {
+/// Makes the machine's variables ready for a start: a fresh copy of the firmware's template when there are none yet,
+/// Secure Boot on or off, the CD or the network as the next thing to boot. A disk is put first by QEMU instead.
+pub(super) fn prepare(
+    machine: &MachineDefinition,
+    folder: &Path,
+    firmware: Firmware,
+    first: Option<BootTarget>,
+    secure_boot: bool,
+) -> Result<Option<PathBuf>, LabError> {
     let (template, name) = match firmware {
         Firmware::SeaBios => return Ok(None),
         Firmware::Ovmf => ("OVMF_VARS_4M.fd", "variables.fd"),
         Firmware::OvmfSecureBoot => ("OVMF_VARS_4M.ms.fd", "variables-secure-boot.fd"),
     };
     let own = folder.join(name);
-    if !own.exists() {
-        let template = Path::new(DIRECTORY).join(template);
-        fs::copy(&template, &own).map_err(LabError::file("copy", &template))?;
+    let template = Path::new(DIRECTORY).join(template);
+    let source = if own.exists() { &own } else { &template };
+    let flash = fs::read(source).map_err(LabError::file("read", source))?;
+    let mut variables = Variables { flash };
+    let damaged = || LabError::File {
+        action: "set variables in",
+        path: own.clone(),
+        source: io::ErrorKind::InvalidData.into(),
+    };
+    if firmware == Firmware::OvmfSecureBoot {
+        let value = [u8::from(secure_boot)];
+        variables.set(&SECURE_BOOT, "SecureBootEnable", &value).ok_or_else(damaged)?;
     }
+    boot_next(&mut variables, first, &machine.mac).ok_or_else(damaged)?;
+    fs::write(&own, variables.flash).map_err(LabError::file("write", &own))?;
     Ok(Some(own))
 }
 
-/// Turns Secure Boot on or off in the variables of a machine that is off.
-pub(super) fn set_secure_boot(variables: &Path, enabled: bool) -> Result<(), LabError> {
-    let mut flash = fs::read(variables).map_err(LabError::file("read", variables))?;
-    let at = find(&flash).and_then(|at| flash.get_mut(at)).ok_or_else(|| LabError::File {
-        action: "find SecureBootEnable in",
-        path: variables.into(),
-        source: io::ErrorKind::InvalidData.into(),
-    })?;
-    if *at != u8::from(enabled) {
-        *at = u8::from(enabled);
-        fs::write(variables, flash).map_err(LabError::file("write", variables))?;
-    }
-    Ok(())
+/// `BootNext` is what UEFI has for booting something once; it leaves the boot order alone.
+fn boot_next(variables: &mut Variables, first: Option<BootTarget>, mac: &str) -> Option<()> {
+    let path = match first {
+        None | Some(BootTarget::Disk) => {
+            variables.remove(&GLOBAL, "BootNext");
+            variables.remove(&GLOBAL, OPTION);
+            return Some(());
+        }
+        Some(BootTarget::Cd) => cd_path(),
+        Some(BootTarget::Network) => network_path(mac)?,
+    };
+    // Active; the length of the path; a title; the path.
+    let mut option = 1_u32.to_le_bytes().to_vec();
+    option.extend(u16::try_from(path.len()).ok()?.to_le_bytes());
+    option.extend("BMC\0".encode_utf16().flat_map(u16::to_le_bytes));
+    option.extend(path);
+    variables.set(&GLOBAL, OPTION, &option)?;
+    variables.set(&GLOBAL, "BootNext", &OPTION_NUMBER.to_le_bytes())
 }
 
-/// The position of the variable's one byte of data. A data byte of a volatile-free store carries no checksum.
-fn find(flash: &[u8]) -> Option<usize> {
-    let name: Vec<u8> = NAME.encode_utf16().flat_map(u16::to_le_bytes).collect();
-    let mut at = usize::from(u16::from_le_bytes(flash.get(0x30..0x32)?.try_into().ok()?)) + STORE_HEADER;
-    let mut found = None;
-    loop {
-        at = at.next_multiple_of(4);
-        let header = flash.get(at..at.checked_add(HEADER)?)?;
-        if header.get(..2)? != [0xaa, 0x55] {
-            return found;
-        }
-        let size = |from: usize| -> Option<usize> {
-            usize::try_from(u32::from_le_bytes(header.get(from..from + 4)?.try_into().ok()?)).ok()
-        };
-        let data = at.checked_add(HEADER)?.checked_add(size(36)?)?;
-        let live = header.get(2) == Some(&0x3f);
-        if live && header.get(44..)? == VENDOR && flash.get(at + HEADER..data)? == name {
-            found = Some(data);
-        }
-        at = data.checked_add(size(40)?)?;
-    }
+/// PciRoot(0) and a function of a device on it.
+fn pci_path(device: u8, function: u8) -> Vec<u8> {
+    let mut path = vec![2, 1, 12, 0, 0xd0, 0x41, 0x03, 0x0a, 0, 0, 0, 0];
+    path.extend([1, 1, 6, 0, function, device]);
+    path
 }
+
+/// Port 0 of the board's SATA controller.
+fn cd_path() -> Vec<u8> {
+    let mut path = pci_path(0x1f, 2);
+    path.extend([3, 0x12, 10, 0, 0, 0, 0xff, 0xff, 0, 0]);
+    path.extend(END);
+    path
+}
+
+/// PXE over IPv4.
+fn network_path(mac: &str) -> Option<Vec<u8>> {
+    let mut path = pci_path(NETWORK_SLOT, 0);
+    let mut address = hex::decode(mac.replace(':', "")).ok()?;
+    address.resize(32, 0);
+    path.extend([3, 0x0b, 37, 0]);
+    path.extend(address);
+    path.push(1);
+    path.extend([3, 0x0c, 27, 0]);
+    path.extend([0; 23]);
+    path.extend(END);
+    Some(path)
+}
+
+const END: [u8; 4] = [0x7f, 0xff, 4, 0];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn secure_boot_is_switched_in_the_real_template() {
+    fn secure_boot_and_the_next_boot_are_set_and_taken_back() {
         let folder = tempfile::tempdir().unwrap();
-        let file = variables(Firmware::OvmfSecureBoot, folder.path()).unwrap().unwrap();
-        let before = fs::read(&file).unwrap();
-        set_secure_boot(&file, false).unwrap();
-        let off = fs::read(&file).unwrap();
-        let changed: Vec<_> = (0..before.len()).filter(|&at| before[at] != off[at]).collect();
-        assert_eq!(changed, [find(&before).unwrap()], "one byte and no other");
-        set_secure_boot(&file, true).unwrap();
-        assert_eq!(fs::read(&file).unwrap(), before);
-    }
-
-    #[test]
-    fn variables_without_keys_have_no_switch() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = variables(Firmware::Ovmf, folder.path()).unwrap().unwrap();
-        assert!(set_secure_boot(&file, true).is_err());
-    }
-
-    #[test]
-    fn a_damaged_store_is_an_error_not_a_panic() {
-        let template = fs::read(Path::new(DIRECTORY).join("OVMF_VARS_4M.ms.fd")).unwrap();
-        for length in [0, 0x31, 0x64, 0x90, 0x58e4 + 40, 0x58e4 + 70] {
-            assert_eq!(find(&template[..length]), None, "cut at {length}");
+        let machine = MachineDefinition::new("m", Firmware::OvmfSecureBoot);
+        let ready = |first, secure| {
+            let file = prepare(&machine, folder.path(), machine.firmware, first, secure).unwrap().unwrap();
+            let variables = Variables { flash: fs::read(file).unwrap() };
+            let next = variables.get(&GLOBAL, "BootNext").map(<[u8]>::to_vec);
+            (next, variables.get(&SECURE_BOOT, "SecureBootEnable").map(<[u8]>::to_vec))
+        };
+        for target in [BootTarget::Cd, BootTarget::Network] {
+            assert_eq!(ready(Some(target), false), (Some(vec![0xc0, 0xb0]), Some(vec![0])));
         }
+        assert_eq!(ready(None, true), (None, Some(vec![1])));
+    }
+
+    #[test]
+    fn legacy_bios_has_no_variables() {
+        let machine = MachineDefinition::new("m", Firmware::SeaBios);
+        let folder = tempfile::tempdir().unwrap();
+        let result = prepare(&machine, folder.path(), Firmware::SeaBios, Some(BootTarget::Cd), false);
+        assert_eq!(result.unwrap(), None);
     }
 }

@@ -285,15 +285,12 @@ impl Machine {
     async fn start(&mut self) -> Result<(), LabError> {
         let before = self.status.borrow().clone();
         let firmware = qemu::firmware(self.definition.firmware, before.mode);
-        let variables = flash::variables(firmware, &self.folder)?;
         let secure = firmware == Firmware::OvmfSecureBoot && before.secure_boot == Some(true);
-        if let (Firmware::OvmfSecureBoot, Some(variables)) = (firmware, &variables) {
-            flash::set_secure_boot(variables, secure)?;
-        }
         let (mut first, left) = before.boot.start();
         if self.ignore_boot_override.load(Ordering::Relaxed) {
             first = None;
         }
+        let variables = flash::prepare(&self.definition, &self.folder, firmware, first, secure)?;
         let start = qemu::Start {
             firmware,
             variables: variables.as_deref(),

@@ -23,6 +23,7 @@
 pub mod bmc;
 mod boot;
 mod definition;
+mod efi_variables;
 mod flash;
 pub mod image_server;
 pub mod log;

@@ -8,6 +8,9 @@ use super::{
     flash,
 };
 
+/// The network card's place on the PCI bus, which is a part of its UEFI path.
+pub(super) const NETWORK_SLOT: u8 = 0x10;
+
 /// What differs from start to start.
 pub(super) struct Start<'a> {
     /// The firmware of this start.
@@ -25,12 +28,12 @@ pub(super) struct Start<'a> {
 }
 
 impl Start<'_> {
-    /// The boot index of a device: the wanted one comes first, then the disks, so that UEFI boot entries that
-    /// live on disks survive a start with an override. Without an override nothing has an index.
+    /// The boot index of a device. UEFI boots the CD and the network by a variable, and gets an index for disks only,
+    /// because it rewrites its boot order by what has an index. Without an override nothing has one.
     fn index(&self, target: BootTarget, number: usize) -> String {
+        let by_variable = self.firmware != Firmware::SeaBios && target != BootTarget::Disk;
         match self.first {
-            Some(first) if first == target && number == 0 => ",bootindex=0".into(),
-            Some(_) if target == BootTarget::Disk => format!(",bootindex={}", number + 1),
+            Some(first) if first == target && !by_variable => format!(",bootindex={number}"),
             _ => String::new(),
         }
     }
@@ -70,7 +73,10 @@ pub(super) fn arguments(machine: &MachineDefinition, start: &Start<'_>) -> Vec<S
     let wants_rom = start.first == Some(BootTarget::Network) && start.firmware == Firmware::SeaBios;
     let rom = if wants_rom { "" } else { ",romfile=" };
     let index = start.index(BootTarget::Network, 0);
-    add("device", format!("virtio-net-pci,netdev=network,mac={}{rom}{index}", machine.mac));
+    add(
+        "device",
+        format!("virtio-net-pci,netdev=network,addr={NETWORK_SLOT:#x},mac={}{rom}{index}", machine.mac),
+    );
     list
 }
 
@@ -183,35 +189,39 @@ fn escape(path: &Path) -> String {
 mod tests {
     use super::*;
 
-    fn devices(first: Option<BootTarget>) -> String {
-        let mut machine = MachineDefinition::new("m", Firmware::Ovmf);
+    fn devices(firmware: Firmware, first: Option<BootTarget>) -> String {
+        let mut machine = MachineDefinition::new("m", firmware);
         machine.disks = vec![DiskDefinition::new(DiskBus::Nvme, 1), DiskDefinition::new(DiskBus::Sata, 1)];
         let disks = [PathBuf::from("/a,b/0"), PathBuf::from("/a,b/1")];
-        let start =
-            Start { firmware: Firmware::Ovmf, variables: None, first, cd: None, second: None, disks: &disks };
+        let start = Start { firmware, variables: None, first, cd: None, second: None, disks: &disks };
         arguments(&machine, &start).join(" ")
     }
 
     #[test]
     fn without_an_override_the_firmware_decides() {
-        assert!(!devices(None).contains("bootindex"));
+        for firmware in [Firmware::SeaBios, Firmware::Ovmf] {
+            assert!(!devices(firmware, None).contains("bootindex"));
+        }
     }
 
     #[test]
-    fn an_override_comes_first_and_disks_stay_bootable() {
-        let line = devices(Some(BootTarget::Cd));
+    fn an_override_comes_first() {
+        let line = devices(Firmware::SeaBios, Some(BootTarget::Cd));
         assert!(line.contains("ide-cd,drive=cd,bus=ide.0,bootindex=0"));
-        assert!(line.contains("nvme,drive=disk0,serial=nvme0,bootindex=1"));
-        assert!(line.contains("ide-hd,drive=disk1,bus=ide.2,bootindex=2"));
-        let line = devices(Some(BootTarget::Disk));
+        assert_eq!(line.matches("bootindex").count(), 1);
+        let line = devices(Firmware::SeaBios, Some(BootTarget::Network));
+        assert!(line.contains(",bootindex=0") && !line.contains("romfile="), "BIOS needs the card's ROM");
+        let line = devices(Firmware::Ovmf, Some(BootTarget::Disk));
         assert!(line.contains("nvme,drive=disk0,serial=nvme0,bootindex=0"));
-        assert!(!line.contains("ide-cd,drive=cd,bus=ide.0,bootindex"));
-        assert!(devices(Some(BootTarget::Network)).contains("romfile=,bootindex=0"));
+        assert!(line.contains("ide-hd,drive=disk1,bus=ide.2,bootindex=1"));
+        for by_variable in [BootTarget::Cd, BootTarget::Network] {
+            assert!(!devices(Firmware::Ovmf, Some(by_variable)).contains("bootindex"));
+        }
     }
 
     #[test]
     fn a_comma_in_a_path_is_escaped_and_kvm_is_never_used() {
-        let line = devices(None);
+        let line = devices(Firmware::Ovmf, None);
         assert!(line.contains("file=/a,,b/0,"));
         assert!(line.contains("-accel tcg,thread=multi") && !line.contains("kvm"));
     }
