@@ -1,6 +1,6 @@
 //! One look at one node: loads it, calls its state, persists what comes of it. Knows no state by name.
 
-use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
+use std::{any::Any, panic::AssertUnwindSafe};
 
 use bessemer_proto::ids::NodeId;
 use chrono::Utc;
@@ -22,8 +22,6 @@ use crate::{
 
 /// A state that goes round in circles is stopped here and goes on at the next look.
 const MAX_MOVES: usize = 64;
-/// After a start of the controller, agents get this long to report what ended meanwhile before deadlines count.
-const GRACE_AFTER_START: Duration = Duration::from_secs(60);
 /// In `driver_internal_info` while a failure is cleaned up after: the reason.
 const FAILING: &str = "failing";
 
@@ -88,7 +86,7 @@ async fn apply(
 ) -> Result<bool, StoreError> {
     match outcome.kind {
         Kind::Wait { reason, until } => {
-            if Utc::now() >= until.max(cx.started + GRACE_AFTER_START) {
+            if Utc::now() >= until.max(cx.started + cx.config.restart_grace()) {
                 let reason = timed_out(&node, &reason);
                 fail(state, node, reason, cx).await?;
                 return Ok(false);
