@@ -11,10 +11,11 @@ async fn is_given_up(world: &World, id: NodeId) {
     assert!(node.driver_internal_info.is_empty(), "{:?}", node.driver_internal_info);
     assert_eq!(node.instance_info, world.instance_info());
     assert!(world.store.open_boot(id).await.unwrap().is_none());
-    let machine = world.machine.lock();
-    assert!(!machine.on);
-    assert_eq!(machine.cd, None);
-    drop(machine);
+    {
+        let machine = world.machine.lock();
+        assert!(!machine.on);
+        assert_eq!(machine.cd, None);
+    }
     let history = world.store.history(id, 1).await.unwrap();
     assert_eq!(history[0].to, ProvisionState::DeployFailed);
     assert_eq!(history[0].error, node.last_error);
