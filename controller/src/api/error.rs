@@ -66,6 +66,7 @@ impl ApiError {
     }
 
     /// The status.
+    #[cfg(test)]
     pub(super) fn status(&self) -> StatusCode {
         self.status
     }

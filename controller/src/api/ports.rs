@@ -178,7 +178,7 @@ async fn create(
     }
     let store = state.store.clone();
     let port = to_the_end(async move {
-        store.create_port(&port).await?;
+        store.create_port(&port).await.map_err(taken)?;
         Ok(store.port(&port.uuid.to_string()).await?)
     })
     .await?;
@@ -216,7 +216,7 @@ async fn change(
     }
     let store = state.store.clone();
     let port = to_the_end(async move {
-        store.update_port(&port).await?;
+        store.update_port(&port).await.map_err(taken)?;
         Ok(store.port(&port.uuid.to_string()).await?)
     })
     .await?;
@@ -227,6 +227,16 @@ async fn delete(Extract(state): Extract<State>, Path(ident): Path<String>) -> Re
     let port = state.store.port(&ident).await?;
     state.store.delete_port(&port.uuid.to_string()).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Ironic calls a port's address by its full name.
+fn taken(error: StoreError) -> ApiError {
+    match error {
+        StoreError::Duplicate { field: "address", value, .. } => {
+            ApiError::conflict(format!("A port with MAC address {value} already exists."))
+        }
+        error => error.into(),
+    }
 }
 
 // === fields ===

@@ -1,11 +1,14 @@
 //! `bessemer serve` and `bessemer config`.
 
-use std::{io, path::PathBuf};
+use std::{
+    io::{self, IsTerminal as _},
+    path::PathBuf,
+};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use super::output::line;
 use crate::{app, config};
@@ -53,16 +56,29 @@ impl Serve {
 
     fn start_logging(&self) -> anyhow::Result<()> {
         let filter = match &self.log_level {
-            Some(directives) => EnvFilter::try_new(directives)
+            Some(directives) => EnvFilter::try_new(directives_of(directives))
                 .with_context(|| format!("--log-level {directives} cannot be used: try info or debug"))?,
             None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
         };
-        let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+        let builder = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_ansi(io::stderr().is_terminal())
+            .with_writer(io::stderr);
         let started = match self.log_format {
             LogFormat::Human => builder.try_init(),
             LogFormat::Json => builder.json().flatten_event(true).try_init(),
         };
         started.map_err(|error| anyhow::anyhow!(error)).context("the log cannot be started")
+    }
+}
+
+/// A bare level below info is for this program: what its libraries think of each byte drowns it.
+fn directives_of(text: &str) -> String {
+    match text.parse::<LevelFilter>() {
+        Ok(level) if level > LevelFilter::INFO => {
+            format!("info,bessemer_controller={level},bessemer_proto={level}")
+        }
+        _ => text.to_owned(),
     }
 }
 

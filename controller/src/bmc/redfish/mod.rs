@@ -18,7 +18,10 @@ mod task;
 mod tls;
 mod transport;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use self::{client::Client, settings::Settings};
 use super::{Bmc, BmcError};
@@ -36,7 +39,7 @@ pub async fn close_sessions() {
 
 fn open_with(driver_info: &Dictionary, pace: Pace) -> Result<Bmc, BmcError> {
     let client = Client::new(Settings::from_driver_info(driver_info)?, pace)?;
-    let machine = Arc::new(Machine { client });
+    let machine = Arc::new(Machine { client, found: OnceLock::new() });
     Ok(Bmc {
         power: machine.clone(),
         boot_device: Some(machine.clone()),
@@ -49,6 +52,8 @@ fn open_with(driver_info: &Dictionary, pace: Pace) -> Result<Bmc, BmcError> {
 /// One machine behind its BMC.
 struct Machine {
     client: Client,
+    /// Path of the system, when `driver_info` does not name it.
+    found: OnceLock<String>,
 }
 
 /// How long things may take, and how often they are tried.

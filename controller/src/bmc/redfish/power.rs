@@ -53,18 +53,20 @@ impl Power for Machine {
         let until = Instant::now() + within;
         let mut pause = pace.poll;
         loop {
-            let problem = match tokio::time::timeout_at(until, self.state()).await {
+            // The last look may begin at the deadline.
+            let problem = match tokio::time::timeout_at(until + pace.poll_max, self.state()).await {
                 Ok(Ok(found)) if found == state => return Ok(()),
                 Ok(Ok(_)) | Err(_) => None,
                 // BMCs are busy around a change of power: only the deadline ends the wait.
                 Ok(Err(error)) if passing(&error) => Some(error),
                 Ok(Err(error)) => return Err(error),
             };
-            if Instant::now() + pause > until {
+            let now = Instant::now();
+            if now >= until {
                 let (address, seconds) = (self.client.transport.address.clone(), within.as_secs());
                 return Err(problem.unwrap_or(BmcError::PowerUnchanged { address, wanted: state, seconds }));
             }
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep_until(until.min(now + pause)).await;
             pause = (pause * 2).min(pace.poll_max);
         }
     }

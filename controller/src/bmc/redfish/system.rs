@@ -14,8 +14,13 @@ impl Machine {
                 ))
             });
         }
+        if let Some(path) = self.found.get() {
+            return self.client.get(path).await;
+        }
         let path = self.only_system().await?;
-        self.client.get(&path).await
+        let system = self.client.get(&path).await?;
+        self.found.set(path).ok();
+        Ok(system)
     }
 
     async fn only_system(&self) -> Result<String, BmcError> {

@@ -189,14 +189,17 @@ fn busy(method: &Method, status: StatusCode) -> bool {
 
 /// The TLS library's reason, when it refused the BMC's certificate.
 fn certificate_problem(error: &reqwest::Error) -> Option<rustls::Error> {
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        if let Some(problem @ rustls::Error::InvalidCertificate(_)) = tls {
+    let mut cause = error.source();
+    while let Some(current) = cause {
+        if let Some(problem @ rustls::Error::InvalidCertificate(_)) = current.downcast_ref() {
             return Some(problem.clone());
         }
-        source = cause.source();
+        // An I/O error hides what it wraps from `source`.
+        let wrapped = current.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = match wrapped {
+            Some(inner) => Some(inner),
+            None => current.source(),
+        };
     }
     None
 }

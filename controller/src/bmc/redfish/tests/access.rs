@@ -1,5 +1,7 @@
 //! Reaching the BMC, proving who asks, and surviving what it sends.
 
+use rcgen::KeyPair;
+
 use super::{mock::SYSTEM, *};
 use crate::node::PowerState;
 
@@ -145,9 +147,7 @@ async fn nonsense_is_an_error_and_not_a_crash() {
         r#"{"PowerState":{"On":[]}}"#,
     ] {
         let mock = Mock::start().await;
-        mock.model().documents.insert(SYSTEM.into(), Value::String(String::new()));
-        let raw: Value = serde_json::from_str(body).unwrap_or(Value::String(body.to_owned()));
-        mock.instead(&format!("GET {SYSTEM}"), 200, raw, 1);
+        mock.instead(&format!("GET {SYSTEM}"), 200, json!(body), 1);
         let error = bmc(&mock).power.state().await.unwrap_err();
         assert!(matches!(&error, BmcError::Malformed { .. }), "{body:.40}: {error}");
     }
@@ -185,4 +185,61 @@ async fn the_system_is_found_or_the_choice_is_named() {
     assert!(error.to_string().contains("/redfish/v1/Systems/2"), "{error}");
     mock.set("/redfish/v1/Systems", "/Members", json!([]));
     assert!(matches!(bmc(&mock).power.state().await.unwrap_err(), BmcError::Unsupported { .. }));
+}
+
+/// A certificate that signed itself, without any name, as BMCs ship with; and the key.
+fn own_certificate() -> (rcgen::Certificate, KeyPair) {
+    let key = KeyPair::generate().unwrap();
+    (rcgen::CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap(), key)
+}
+
+fn server_config(certificate: &rcgen::Certificate, key: &KeyPair) -> rustls::ServerConfig {
+    // BMCs are old: TLS 1.2 is all many of them have.
+    rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            rustls_pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+        )
+        .unwrap()
+}
+
+#[tokio::test]
+async fn certificates_are_verified_pinned_or_waved_through() {
+    let (certificate, key) = own_certificate();
+    let mock = Mock::start_tls(server_config(&certificate, &key)).await;
+    let error = bmc(&mock).power.state().await.unwrap_err();
+    assert!(matches!(&error, BmcError::Certificate { .. }), "{error:?}");
+    assert!(error.to_string().contains("redfish_verify_ca"), "{error}");
+    bmc_with(&mock, json!({"redfish_verify_ca": false})).power.state().await.unwrap();
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("bmc.pem");
+    std::fs::write(&file, certificate.pem()).unwrap();
+    bmc_with(&mock, json!({"redfish_verify_ca": file})).power.state().await.unwrap();
+    std::fs::write(&file, own_certificate().0.pem()).unwrap();
+    let error = bmc_with(&mock, json!({"redfish_verify_ca": file})).power.state().await.unwrap_err();
+    assert!(matches!(&error, BmcError::Certificate { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_own_authority_is_accepted_for_its_hosts_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = crate::agents::Authority::open(dir.path()).unwrap();
+    for (host, accepted) in [("127.0.0.1", true), ("192.0.2.1", false)] {
+        let identity = authority.issue_server(&[host.to_owned()]).unwrap();
+        let config =
+            rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(identity.chain, identity.key)
+                .unwrap();
+        let mock = Mock::start_tls(config).await;
+        let result =
+            bmc_with(&mock, json!({"redfish_verify_ca": dir.path().join("ca.crt")})).power.state().await;
+        assert_eq!(result.is_ok(), accepted, "{host}: {result:?}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{mock::SYSTEM, *};
 use crate::{
-    bmc::{BootSource, Changed, PowerAction},
+    bmc::{BootSource, Changed, MediaKind, PowerAction},
     node::{BootMode, PowerState},
 };
 
@@ -184,4 +184,36 @@ async fn a_password_that_the_bmc_repeats_is_masked() {
     mock.instead(RESET, 403, json!({"error": {"message": "root:secret may not"}}), 1);
     let error = bmc(&mock).power.set(PowerAction::On).await.unwrap_err();
     assert!(error.to_string().contains("root:****** may not"), "{error}");
+}
+
+/// `BESSEMER_TEST_REDFISH=http://127.0.0.1:8000 BESSEMER_TEST_ISO=http://127.0.0.1:8001/x.iso`: a BMC that nobody here
+/// wrote, such as `sushy-emulator --fake`, with one machine that may be switched on and off.
+#[tokio::test]
+#[ignore = "needs a BMC"]
+async fn a_given_bmc_does_what_a_deploy_needs() {
+    let variable = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
+    let info = json!({
+        "redfish_address": variable("BESSEMER_TEST_REDFISH"), "redfish_verify_ca": false,
+        "redfish_username": "admin", "redfish_password": "password",
+    });
+    let iso: url::Url = variable("BESSEMER_TEST_ISO").parse().unwrap();
+    let bmc = open(info.as_object().unwrap()).unwrap();
+    let (power, media) = (bmc.power, bmc.virtual_media.unwrap());
+    let within = Duration::from_secs(60);
+    let (boot, mode) = (bmc.boot_device.unwrap(), bmc.boot_mode.unwrap());
+
+    power.set(PowerAction::ForceOff).await.unwrap();
+    power.wait_for(PowerState::Off, within).await.unwrap();
+    mode.set_mode(BootMode::Uefi).await.unwrap();
+    assert_eq!(mode.mode().await.unwrap(), Some(BootMode::Uefi));
+    media.eject(MediaKind::Cd).await.unwrap();
+    assert_eq!(media.insert(MediaKind::Cd, &iso).await.unwrap(), Changed::Yes);
+    boot.boot_once(BootSource::Cd).await.unwrap();
+    power.set(PowerAction::On).await.unwrap();
+    power.wait_for(PowerState::On, within).await.unwrap();
+    boot.boot_always(BootSource::Disk).await.unwrap();
+    power.set(PowerAction::ForceOff).await.unwrap();
+    power.wait_for(PowerState::Off, within).await.unwrap();
+    assert_eq!(media.eject(MediaKind::Cd).await.unwrap(), Changed::Yes);
+    println!("secure boot: {:?}", bmc.secure_boot.unwrap().enabled().await.unwrap());
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -16,7 +17,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::stream;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 pub(super) const SYSTEM: &str = "/redfish/v1/Systems/1";
 pub(super) const CD: &str = "/redfish/v1/Systems/1/VirtualMedia/Cd";
@@ -29,6 +31,29 @@ const SESSIONS: &str = "/redfish/v1/SessionService/Sessions";
 pub(super) struct Mock {
     pub(super) address: String,
     inner: Arc<Mutex<Model>>,
+}
+
+struct TlsListener {
+    tcp: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl axum::serve::Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (tcp, address) = self.tcp.accept().await.unwrap();
+            if let Ok(tls) = self.acceptor.accept(tcp).await {
+                return (tls, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
 }
 
 /// What it holds and how it behaves.
@@ -67,7 +92,21 @@ pub(super) struct Knobs {
 impl Mock {
     pub(super) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
+        Self::on(format!("http://{}", listener.local_addr().unwrap()), listener)
+    }
+
+    /// With a TLS configuration.
+    pub(super) async fn start_tls(config: rustls::ServerConfig) -> Self {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("https://{}", tcp.local_addr().unwrap());
+        Self::on(address, TlsListener { tcp, acceptor: TlsAcceptor::from(Arc::new(config)) })
+    }
+
+    fn on<L>(address: String, listener: L) -> Self
+    where
+        L: axum::serve::Listener,
+        L::Addr: std::fmt::Debug,
+    {
         let model = Model {
             documents: documents(),
             requests: Vec::new(),
@@ -167,9 +206,10 @@ fn documents() -> HashMap<String, Value> {
     .collect()
 }
 
+/// A string is sent as it is, other values as JSON.
 fn answer(status: u16, body: &Value) -> Response {
-    let status = StatusCode::from_u16(status).unwrap();
-    Response::builder().status(status).body(Body::from(body.to_string())).unwrap()
+    let text = body.as_str().map_or_else(|| body.to_string(), str::to_owned);
+    Response::builder().status(StatusCode::from_u16(status).unwrap()).body(Body::from(text)).unwrap()
 }
 
 fn refusal(status: u16, message: &str) -> Response {
