@@ -1,26 +1,25 @@
 //! Wiring: builds the rooms from the configuration and runs them.
 
+mod machine;
+mod sockets;
+
 use std::{
-    fs::{DirBuilder, File, OpenOptions, TryLockError},
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::Utc;
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-    task::JoinSet,
-};
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
-use url::Url;
 
+use self::{
+    machine::{hostname, lock, pem, stop_on_signals},
+    sockets::{Endpoints, Listeners, shown},
+};
 use crate::{
     agents::{Fleet, authority::Authority, authority::AuthorityError},
     api, bmc, boot,
@@ -97,14 +96,17 @@ pub enum AppError {
     Ended(&'static str),
 }
 
-/// A server that runs until it is told to stop; the name is for messages.
-type Servers = JoinSet<(&'static str, Result<(), String>)>;
+/// How a server ended; the name is for messages.
+type Ended = (&'static str, Result<(), String>);
 
-/// The sockets, bound before anything is changed.
-struct Listeners {
-    api: TcpListener,
-    agents: TcpListener,
-    files: TcpListener,
+/// The rooms that servers serve.
+struct Rooms {
+    store: Store,
+    authority: Arc<Authority>,
+    fleet: Fleet,
+    shelf: MediaShelf,
+    images: Images,
+    engine: Engine,
 }
 
 /// Runs the controller until `stop`, SIGTERM or SIGINT; then ends what runs, within seconds.
@@ -113,233 +115,123 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
     stop_on_signals(&stop)?;
     let _lock = lock(&config.state_dir)?;
     let listeners = Listeners::bind(&config).await?;
-    let store = Store::open(&config.resolve(Path::new("bessemer.db"))).await?;
-    let authority = Authority::open(&config.resolve(Path::new("ca")))?;
-    let mut servers = Servers::new();
-    let engine = start(&config, listeners, &store, authority, &stop, &mut servers).await?;
+    let endpoints = listeners.endpoints(&config)?;
+    info!(
+        api = %shown(&listeners.api), agents = ?endpoints.agents, url_for_bmcs = %endpoints.url_for_bmcs,
+        url_for_agents = %endpoints.url_for_agents, "listening"
+    );
+    let rooms = Rooms::open(&config, &endpoints).await?;
+    let (engine, store) = (rooms.engine.clone(), rooms.store.clone());
+    let mut servers = rooms.serve(&config, &endpoints, listeners, &stop);
     info!(state_dir = %config.state_dir.display(), "ready");
     let ended = tokio::select! {
-        () = stop.cancelled() => None,
-        Some(ended) = servers.join_next() => Some(ended),
+        () = stop.cancelled() => Ok(()),
+        Some(ended) = servers.join_next() => Err(AppError::Ended(why(ended))),
     };
-    info!("stopping");
     stop.cancel();
+    drain(&config, &engine, servers).await;
+    store.close().await;
+    ended
+}
+
+async fn drain(config: &Config, engine: &Engine, mut servers: JoinSet<Ended>) {
+    info!("stopping");
     let within = Duration::from_secs(config.conductor.graceful_shutdown_timeout.into());
-    let drain = async { while servers.join_next().await.is_some() {} };
-    let (drained, ()) = tokio::join!(tokio::time::timeout(within, drain), engine.stop());
+    let all = async { while servers.join_next().await.is_some() {} };
+    let (drained, ()) = tokio::join!(tokio::time::timeout(within, all), engine.stop());
     if drained.is_err() {
         warn!("some connections did not end in time and are cut");
         servers.shutdown().await;
     }
-    store.close().await;
     info!("stopped");
-    match ended {
-        None => Ok(()),
-        Some(ended) => Err(AppError::Ended(why(ended))),
+}
+
+fn why(ended: Result<Ended, JoinError>) -> &'static str {
+    let (name, problem) = match ended {
+        Ok((name, result)) => (name, result.err().unwrap_or_else(|| "for no reason".to_owned())),
+        Err(panic) => ("an unknown purpose", panic.to_string()),
+    };
+    error!(server = name, problem, "a server ended");
+    name
+}
+
+// === impl Rooms ===
+
+impl Rooms {
+    async fn open(config: &Config, endpoints: &Endpoints) -> Result<Self, AppError> {
+        let store = Store::open(&config.resolve(Path::new("bessemer.db"))).await?;
+        let authority = Authority::open(&config.resolve(Path::new("ca")))?;
+        let pokes = Pokes::new();
+        let poker = pokes.clone();
+        let fleet = Fleet::new(
+            config.agents.clone(),
+            endpoints.agents.clone(),
+            store.clone(),
+            Arc::clone(&authority),
+            Arc::new(move |node| poker.poke(node)),
+        );
+        let mut boot = config.boot.clone();
+        boot.deploy_iso = config.resolve(&boot.deploy_iso);
+        let shelf = MediaShelf::new(boot, endpoints.url_for_bmcs.clone());
+        let images = open_images(config, endpoints, &authority)?;
+        let engine = Engine::start(Deps {
+            store: store.clone(),
+            fleet: fleet.clone(),
+            shelf: shelf.clone(),
+            images: images.clone(),
+            open_bmc: Arc::new(bmc::open),
+            config: config.conductor.clone(),
+            hostname: hostname(),
+            token_lifetime: Duration::from_secs(config.agents.token_lifetime.get().into()),
+            pokes,
+        })
+        .await?;
+        Ok(Self { store, authority, fleet, shelf, images, engine })
+    }
+
+    fn serve(
+        self,
+        config: &Config,
+        endpoints: &Endpoints,
+        listeners: Listeners,
+        stop: &CancellationToken,
+    ) -> JoinSet<Ended> {
+        let mut servers = JoinSet::new();
+        let files = boot::router(self.shelf).merge(image::router(self.images));
+        let (tls, hosts, files_stop) = (config.files.tls, endpoints.file_hosts(), stop.clone());
+        let authority = self.authority;
+        servers.spawn(async move {
+            let served = match tls {
+                true => files::serve_tls(listeners.files, files, &authority, &hosts, files_stop).await,
+                false => files::serve(listeners.files, files, files_stop).await,
+            };
+            ("files", served.map_err(|error| sentence(&error)))
+        });
+        let agents = self.fleet.clone().serve(listeners.agents, stop.clone());
+        servers.spawn(async move { ("agents", agents.await.map_err(|error| sentence(&error))) });
+        let api = api::router(api::State {
+            store: self.store,
+            engine: self.engine,
+            fleet: self.fleet,
+            hostname: hostname(),
+            started: Utc::now(),
+            config: config.api.clone(),
+        });
+        let api_stop = stop.clone().cancelled_owned();
+        servers.spawn(async move {
+            let served = axum::serve(listeners.api, api).with_graceful_shutdown(api_stop).await;
+            ("the API", served.map_err(|error| sentence(&error)))
+        });
+        servers
     }
 }
 
-fn why(ended: Result<(&'static str, Result<(), String>), tokio::task::JoinError>) -> &'static str {
-    match ended {
-        Ok((name, Ok(()))) => name,
-        Ok((name, Err(problem))) => {
-            error!(server = name, problem, "a server ended");
-            name
-        }
-        Err(problem) => {
-            error!(%problem, "a server ended");
-            "an unknown purpose"
-        }
-    }
-}
-
-async fn start(
-    config: &Config,
-    listeners: Listeners,
-    store: &Store,
-    authority: Arc<Authority>,
-    stop: &CancellationToken,
-    servers: &mut Servers,
-) -> Result<Engine, AppError> {
-    let host = config.advertised_host();
-    let files_url = files_url(config, &host, &listeners.files)?;
-    let url_for_bmcs = config.files.url_for_bmcs.clone().unwrap_or_else(|| files_url.clone());
-    let url_for_agents = config.files.url_for_agents.clone().unwrap_or(files_url);
-    let advertise = advertise(config, &host, &listeners.agents);
-    info!(api = %shown(&listeners.api), agents = ?advertise, %url_for_bmcs, %url_for_agents, "listening");
-
-    let pokes = Pokes::new();
-    let poker = pokes.clone();
-    let fleet = Fleet::new(
-        config.agents.clone(),
-        advertise,
-        store.clone(),
-        Arc::clone(&authority),
-        Arc::new(move |node| poker.poke(node)),
-    );
-    let deploy_iso = config.resolve(&config.boot.deploy_iso);
-    let shelf = MediaShelf::new(boot::Config { deploy_iso, ..config.boot.clone() }, url_for_bmcs.clone());
-    let images = open_images(config, url_for_agents.clone(), &authority)?;
-    let engine = Engine::start(Deps {
-        store: store.clone(),
-        fleet: fleet.clone(),
-        shelf: shelf.clone(),
-        images: images.clone(),
-        open_bmc: Arc::new(bmc::open),
-        config: config.conductor.clone(),
-        hostname: hostname(),
-        token_lifetime: Duration::from_secs(config.agents.token_lifetime.get().into()),
-        pokes,
-    })
-    .await?;
-
-    let hosts = [&url_for_bmcs, &url_for_agents].into_iter().filter_map(|url| url.host_str());
-    let hosts: Vec<String> = hosts.map(str::to_owned).collect();
-    let router = boot::router(shelf).merge(image::router(images));
-    let (tls, files_stop, files_listener) = (config.files.tls, stop.clone(), listeners.files);
-    servers.spawn(async move {
-        let served = match tls {
-            true => files::serve_tls(files_listener, router, &authority, &hosts, files_stop).await,
-            false => files::serve(files_listener, router, files_stop).await,
-        };
-        ("files", served.map_err(|error| sentence(&error)))
-    });
-    let (agents, agents_stop) = (fleet.clone(), stop.clone());
-    servers.spawn(async move {
-        ("agents", agents.serve(listeners.agents, agents_stop).await.map_err(|error| sentence(&error)))
-    });
-    let router = api::router(api::State {
-        store: store.clone(),
-        engine: engine.clone(),
-        fleet,
-        hostname: hostname(),
-        started: Utc::now(),
-        config: config.api.clone(),
-    });
-    let api_stop = stop.clone().cancelled_owned();
-    servers.spawn(async move {
-        let served = axum::serve(listeners.api, router).with_graceful_shutdown(api_stop).await;
-        ("the API", served.map_err(|error| sentence(&error)))
-    });
-    Ok(engine)
-}
-
-fn open_images(config: &Config, url_for_agents: Url, authority: &Authority) -> Result<Images, ImageError> {
+fn open_images(config: &Config, endpoints: &Endpoints, authority: &Authority) -> Result<Images, ImageError> {
     let mut images = config.images.clone();
     for path in images.file_url_allowed_paths.iter_mut().chain(images.ca_file.as_mut()) {
         *path = config.resolve(path);
     }
-    let served_ca = (url_for_agents.scheme() == "https").then(|| pem(authority.certificate()));
-    Images::open(images, config.resolve(Path::new("images")), url_for_agents, served_ca)
-}
-
-// === sockets ===
-
-impl Listeners {
-    async fn bind(config: &Config) -> Result<Self, AppError> {
-        Ok(Self {
-            api: bind("api.listen", config.api.listen).await?,
-            agents: bind("agents.listen", config.agents.listen).await?,
-            files: bind("files.listen", config.files.listen).await?,
-        })
-    }
-}
-
-async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {
-    let any_v4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port());
-    let bound = match TcpListener::bind(address).await {
-        // "All addresses" on a machine without IPv6.
-        Err(error)
-            if address.is_ipv6()
-                && address.ip().is_unspecified()
-                && error.kind() != io::ErrorKind::AddrInUse =>
-        {
-            TcpListener::bind(any_v4).await
-        }
-        bound => bound,
-    };
-    bound.map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => AppError::InUse { key, address },
-        _ => AppError::Listen { key, address, source },
-    })
-}
-
-/// The port is the bound one: the configuration may say 0.
-fn port(listener: &TcpListener) -> u16 {
-    listener.local_addr().map_or(0, |address| address.port())
-}
-
-fn shown(listener: &TcpListener) -> String {
-    listener.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string())
-}
-
-fn advertise(config: &Config, host: &str, listener: &TcpListener) -> Vec<String> {
-    match config.agents.advertise.is_empty() {
-        true => vec![format!("{host}:{}", port(listener))],
-        false => config.agents.advertise.clone(),
-    }
-}
-
-fn files_url(config: &Config, host: &str, listener: &TcpListener) -> Result<Url, AppError> {
-    let scheme = if config.files.tls { "https" } else { "http" };
-    Url::parse(&format!("{scheme}://{host}:{}/", port(listener)))
-        .map_err(|_| AppError::Advertise { host: host.to_owned() })
-}
-
-// === the machine ===
-
-/// Held as long as the controller runs.
-fn lock(state_dir: &Path) -> Result<File, AppError> {
-    let failed = |action, path: &Path| {
-        let path = path.to_owned();
-        move |source| AppError::StateDir { action, path, source }
-    };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(state_dir)
-        .map_err(failed("make the folder", state_dir))?;
-    let path = state_dir.join("lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(failed("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(AppError::Twice { state_dir: state_dir.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(failed("lock", &path)(source)),
-    }
-}
-
-fn stop_on_signals(stop: &CancellationToken) -> Result<(), AppError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signals)?;
-    let stop = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => info!("SIGTERM"),
-            _ = interrupt.recv() => info!("SIGINT"),
-            () = stop.cancelled() => {}
-        }
-        stop.cancel();
-    });
-    Ok(())
-}
-
-/// This controller's name: Ironic's `conductor`.
-fn hostname() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map(|name| name.trim().to_owned())
-        .ok()
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "localhost".to_owned())
-}
-
-fn pem(certificate: &[u8]) -> String {
-    let text = STANDARD.encode(certificate);
-    let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
-    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+    let url = endpoints.url_for_agents.clone();
+    let served_ca = (url.scheme() == "https").then(|| pem(authority.certificate()));
+    Images::open(images, config.resolve(Path::new("images")), url, served_ca)
 }

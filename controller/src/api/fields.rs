@@ -229,7 +229,7 @@ mod tests {
     fn newer_fields_are_unknown_to_older_clients() {
         let old = known(NODE, Version(1));
         assert!(old.contains(&"uuid") && !old.contains(&"name") && !old.contains(&"traits"));
-        assert_eq!(defaults(NODE, NODE_DEFAULT, Version(4)).contains(&"name"), false);
+        assert!(!defaults(NODE, NODE_DEFAULT, Version(4)).contains(&"name"));
         let refused = requested(NODE, &["shard".to_owned()], Version(81)).unwrap_err();
         assert_eq!(refused.status(), http::StatusCode::NOT_ACCEPTABLE);
         let refused = requested(NODE, &["nope".to_owned()], Version(115)).unwrap_err();

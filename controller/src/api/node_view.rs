@@ -73,12 +73,16 @@ impl Live {
 }
 
 async fn step_progress(state: &State, node: &Node, live: &LiveProgress) -> Value {
-    let progress = &live.progress;
-    let name = match progress.step_id.parse() {
+    let name = match live.progress.step_id.parse() {
         Ok(id) => state.store.step(id).await.ok().map(|step| step.name),
         Err(_) => None,
     };
     let name = name.map_or_else(|| node.deploy_step.get("step").cloned().unwrap_or_default(), Value::from);
+    progress_of(&name, live)
+}
+
+fn progress_of(name: &Value, live: &LiveProgress) -> Value {
+    let progress = &live.progress;
     let left = progress.bytes_total.checked_sub(progress.bytes_done).filter(|_| progress.bytes_total > 0);
     let eta_seconds = left.and_then(|left| left.checked_div(progress.bytes_per_second));
     json!({
@@ -137,4 +141,55 @@ pub(super) fn pick(mut all: Map<String, Value>, fields: &[&str]) -> Value {
         all.entry(*name).or_insert(Value::Null);
     }
     all.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use bessemer_proto::v1::StepProgress;
+
+    use super::*;
+
+    fn shown(bytes_done: u64, bytes_total: u64, bytes_per_second: u64) -> Value {
+        let progress = StepProgress {
+            step_id: String::new(),
+            stage: "writing".into(),
+            bytes_done,
+            bytes_total,
+            bytes_per_second,
+        };
+        progress_of(&"write_image".into(), &LiveProgress { progress, at: DateTime::UNIX_EPOCH })
+    }
+
+    #[test]
+    fn progress_tells_the_time_that_is_left_when_it_is_known() {
+        let progress = shown(1000, 5000, 500);
+        assert_eq!(
+            progress,
+            json!({
+                "step": "write_image", "stage": "writing", "bytes_done": 1000, "bytes_total": 5000,
+                "bytes_per_second": 500, "eta_seconds": 8, "updated_at": "1970-01-01T00:00:00.000000+00:00",
+            })
+        );
+        // An agent may say anything.
+        for (done, total, rate) in [(0, 0, 0), (1000, 0, 500), (1000, 5000, 0), (u64::MAX, 1, 1)] {
+            assert_eq!(shown(done, total, rate)["eta_seconds"], Value::Null, "{done} {total} {rate}");
+        }
+    }
+
+    #[test]
+    fn a_waiting_node_says_for_what_and_until_when() {
+        let mut node = Node::new("redfish");
+        node.wait_reason = Some("for the agent".into());
+        node.wait_until = Some(DateTime::UNIX_EPOCH);
+        let live = Live { step_progress: None, last_log: Some("hello".into()) };
+        let mut info = Map::new();
+        live.overlay(&node, &mut info);
+        assert_eq!(
+            Value::Object(info),
+            json!({
+                "wait_reason": "for the agent", "wait_until": "1970-01-01T00:00:00.000000+00:00",
+                "last_log": "hello",
+            })
+        );
+    }
 }

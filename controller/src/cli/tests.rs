@@ -67,7 +67,16 @@ async fn nodes_and_ports_from_create_to_delete() {
     let url = serve(&controller).await;
     let info = "redfish_address=http://127.0.0.1:1";
     for line in [
-        &["node", "create", "--name", "n", "--driver-info", info, "--property", "capabilities=boot_mode:uefi"][..],
+        &[
+            "node",
+            "create",
+            "--name",
+            "n",
+            "--driver-info",
+            info,
+            "--property",
+            "capabilities=boot_mode:uefi",
+        ][..],
         &["node", "set", "n", "--driver-info", "redfish_password=123456", "--extra", "a/b={\"c\": [1]}"],
         &["port", "create", "52:54:00:00:00:01", "--node", "n"],
     ] {
@@ -101,7 +110,10 @@ async fn an_unreachable_controller_is_a_plain_sentence() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let said = run_at(&url, &["node", "list"]).await.unwrap_err();
-    assert!(said.starts_with(&format!("the controller at {url}/ cannot be reached: is `bessemer serve`")), "{said}");
+    assert!(
+        said.starts_with(&format!("the controller at {url}/ cannot be reached: is `bessemer serve`")),
+        "{said}"
+    );
 }
 
 #[tokio::test]

@@ -10,8 +10,11 @@ use toml::de::DeTable;
 use super::Config;
 use crate::{agents, api, boot, files, image, reconcile};
 
+/// Says which keys a section has.
+type Keys = fn() -> &'static [&'static str];
+
 /// The sections and their keys, in the order of the documentation.
-pub(super) const SECTIONS: &[(&str, fn() -> &'static [&'static str])] = &[
+pub(super) const SECTIONS: &[(&str, Keys)] = &[
     ("api", keys_of::<api::Config>),
     ("agents", keys_of::<agents::Config>),
     ("files", keys_of::<files::Config>),

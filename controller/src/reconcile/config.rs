@@ -22,6 +22,9 @@ pub struct Config {
     pub check_provision_state_interval: u32,
     /// How many nodes are worked on at the same moment. Default 64.
     pub workers_pool_size: u32,
+    /// How long agents may take after a start of the controller to report what ended meanwhile; only then do
+    /// deadlines count. Default 60.
+    pub restart_grace: u32,
     /// How long running work may go on after the controller was told to stop; it is resumed at the next start.
     /// Default 10.
     pub graceful_shutdown_timeout: u32,
@@ -61,6 +64,7 @@ impl Default for Config {
             agent_step_timeout: 180,
             check_provision_state_interval: 10,
             workers_pool_size: 64,
+            restart_grace: 60,
             graceful_shutdown_timeout: 10,
             automated_clean: false,
             ntp_servers: Vec::new(),
@@ -104,6 +108,10 @@ impl Config {
 
     pub(crate) fn interval(&self) -> Duration {
         seconds(self.check_provision_state_interval)
+    }
+
+    pub(crate) fn restart_grace(&self) -> Duration {
+        seconds(self.restart_grace)
     }
 
     pub(crate) fn shutdown_timeout(&self) -> Duration {

@@ -1,6 +1,9 @@
 //! Out-of-band work that several states share. Each function is idempotent.
 
-use super::{context::Context, error::Failure};
+use super::{
+    context::Context,
+    error::{Failure, sentence},
+};
 use crate::{
     bmc::{Bmc, BmcError, MediaKind, PowerAction},
     node::{Node, PowerState},
@@ -75,11 +78,16 @@ pub(crate) async fn abandon(node: &mut Node, cx: &Context) {
     if let Err(error) = eject(&bmc).await {
         warn("eject the media", &error);
     }
+    node.power_state = read_power(node, &bmc).await;
+}
+
+/// What the BMC says now; `None` when it does not say.
+pub(crate) async fn read_power(node: &Node, bmc: &Bmc) -> Option<PowerState> {
     match bmc.power.state().await {
-        Ok(state) => node.power_state = Some(state),
+        Ok(state) => Some(state),
         Err(error) => {
-            tracing::warn!(node = %node.uuid, %error, "the power state cannot be read");
-            node.power_state = None;
+            tracing::warn!(node = %node.uuid, error = sentence(&error), "the power state cannot be read");
+            None
         }
     }
 }

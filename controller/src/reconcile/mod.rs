@@ -18,6 +18,8 @@ mod process;
 mod queue;
 mod requests;
 mod states;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 pub use config::Config;

@@ -1,6 +1,6 @@
 //! What a state says after a look at its node.
 
-use std::panic::Location;
+use std::{fmt, panic::Location};
 
 use chrono::{DateTime, Utc};
 
@@ -51,5 +51,16 @@ impl Outcome {
     #[track_caller]
     pub(crate) fn fail(reason: impl Into<String>) -> Self {
         Self { kind: Kind::Fail(reason.into()), at: Location::caller() }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wait { reason, until } => write!(f, "{reason}, until {until}"),
+            Self::Go(next) => write!(f, "goes on in {next}"),
+            Self::Done => f.write_str("target reached"),
+            Self::Fail(reason) => write!(f, "failed: {reason}"),
+        }
     }
 }

@@ -9,6 +9,7 @@ use super::{
     engine::Engine,
     error::{RequestError, sentence},
     locks::NodeGuard,
+    machine,
     process::panic_text,
     requests::invalid,
 };
@@ -51,23 +52,9 @@ impl Engine {
 
     async fn change_power(&self, guard: NodeGuard, mut node: Node, bmc: Bmc, target: PowerTarget) {
         let change = AssertUnwindSafe(change(&bmc, target, &self.inner.cx.config)).catch_unwind().await;
-        let problem = match change {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(sentence(&error)),
-            Err(panic) => {
-                tracing::error!(node = %node.uuid, panic = panic_text(&*panic), "a power change panicked");
-                Some("internal error of the controller: please report it with its log".to_owned())
-            }
-        };
-        node.last_error = problem
+        node.last_error = problem(&node, change)
             .map(|problem| format!("Failed to change the power state to \"{target}\". Error: {problem}"));
-        node.power_state = match bmc.power.state().await {
-            Ok(state) => Some(state),
-            Err(error) => {
-                tracing::warn!(node = %node.uuid, error = sentence(&error), "the power state cannot be read");
-                None
-            }
-        };
+        node.power_state = machine::read_power(&node, &bmc).await;
         node.target_power_state = None;
         node.reservation = None;
         tracing::info!(node = %node.uuid, %target, error = node.last_error, "power change ended");
@@ -76,6 +63,17 @@ impl Engine {
         }
         drop(guard);
         self.poke(node.uuid);
+    }
+}
+
+fn problem(node: &Node, change: std::thread::Result<Result<(), BmcError>>) -> Option<String> {
+    match change {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(sentence(&error)),
+        Err(panic) => {
+            tracing::error!(node = %node.uuid, panic = panic_text(&*panic), "a power change panicked");
+            Some("internal error of the controller: please report it with its log".to_owned())
+        }
     }
 }
 

@@ -1,12 +1,12 @@
 //! One look at one node: loads it, calls its state, persists what comes of it. Knows no state by name.
 
-use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
+use std::{any::Any, panic::AssertUnwindSafe};
 
 use bessemer_proto::ids::NodeId;
 use chrono::Utc;
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 use super::{
     context::Context,
@@ -22,8 +22,6 @@ use crate::{
 
 /// A state that goes round in circles is stopped here and goes on at the next look.
 const MAX_MOVES: usize = 64;
-/// After a start of the controller, agents get this long to report what ended meanwhile before deadlines count.
-const GRACE_AFTER_START: Duration = Duration::from_secs(60);
 /// In `driver_internal_info` while a failure is cleaned up after: the reason.
 const FAILING: &str = "failing";
 
@@ -86,9 +84,10 @@ async fn apply(
     outcome: Outcome,
     cx: &Context,
 ) -> Result<bool, StoreError> {
+    log(&node, &outcome);
     match outcome.kind {
         Kind::Wait { reason, until } => {
-            if Utc::now() >= until.max(cx.started + GRACE_AFTER_START) {
+            if Utc::now() >= until.max(cx.started + cx.config.restart_grace()) {
                 let reason = timed_out(&node, &reason);
                 fail(state, node, reason, cx).await?;
                 return Ok(false);
@@ -101,25 +100,24 @@ async fn apply(
             }
             Ok(false)
         }
-        Kind::Go(next) => {
-            info!(node = %node.uuid, from = %node.provision_state, to = %next, at = %outcome.at, "state changes");
-            enter(node, next, None, cx).await?;
-            Ok(true)
-        }
+        Kind::Go(next) => enter(node, next, None, cx).await.map(|()| true),
         Kind::Done => match node.target_provision_state {
-            Some(target) => {
-                info!(node = %node.uuid, from = %node.provision_state, to = %target, at = %outcome.at, "target reached");
-                enter(node, target, None, cx).await.map(|()| false)
-            }
+            Some(target) => enter(node, target, None, cx).await.map(|()| false),
             None => {
                 let reason = format!("state \"{}\" ended without a target", node.provision_state);
                 fail(state, node, reason, cx).await.map(|()| false)
             }
         },
-        Kind::Fail(reason) => {
-            info!(node = %node.uuid, state = %node.provision_state, at = %outcome.at, reason, "state failed");
-            fail(state, node, reason, cx).await.map(|()| false)
-        }
+        Kind::Fail(reason) => fail(state, node, reason, cx).await.map(|()| false),
+    }
+}
+
+fn log(node: &Node, outcome: &Outcome) {
+    let (id, state, at) = (node.uuid, node.provision_state, outcome.at);
+    if let Kind::Wait { .. } = outcome.kind {
+        debug!(node = %id, %state, %at, outcome = %outcome.kind, "looked at");
+    } else {
+        info!(node = %id, %state, %at, outcome = %outcome.kind, "state ends");
     }
 }
 

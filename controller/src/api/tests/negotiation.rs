@@ -115,6 +115,16 @@ async fn bodies_are_bounded() {
 }
 
 #[tokio::test]
+async fn a_body_that_never_ends_meets_the_deadline() {
+    let mut controller = Controller::start().await;
+    controller.state.config.request_timeout = 1;
+    let body = Body::from_stream(futures_util::stream::pending::<Result<bytes::Bytes, std::io::Error>>());
+    let answer = controller.raw(Request::post("/v1/nodes").body(body).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.fault().contains("longer than 1 s"), "{}", answer.fault());
+}
+
+#[tokio::test]
 async fn links_follow_the_host_unless_it_is_nonsense() {
     let controller = Controller::start().await;
     for (host, wanted) in [

@@ -57,6 +57,15 @@ async fn ports_live_as_recorded() {
     }
     let none = controller.get("/v1/ports?address=52:54:00:00:00:02").await.body;
     assert_eq!(none["ports"], json!([]));
+}
+
+#[tokio::test]
+async fn a_port_is_changed_and_deleted() {
+    let controller = Controller::start().await;
+    let node = controller.node("n", ProvisionState::Enroll).await.uuid;
+    let body = json!({"address": MAC, "node_uuid": node});
+    let uuid =
+        controller.send(Method::POST, "/v1/ports", body).await.body["uuid"].as_str().unwrap().to_owned();
     let patch = json!([{"op": "replace", "path": "/pxe_enabled", "value": "False"},
                        {"op": "add", "path": "/extra/rack", "value": 7}]);
     let path = format!("/v1/ports/{uuid}");

@@ -21,6 +21,8 @@ use crate::{
 /// The agent ends a step itself at its deadline; its report may take this much longer.
 const REPORT_WITHIN: Duration = Duration::from_secs(30);
 const POWER_EVERY: Duration = Duration::from_secs(30);
+/// The same while the agent is not connected.
+const POWER_EVERY_WITHOUT_AGENT: Duration = Duration::from_secs(5);
 const POWER_WITHIN: Duration = Duration::from_secs(10);
 /// Between two readings that must agree before a machine counts as off.
 const POWER_AGAIN: Duration = Duration::from_secs(2);
@@ -104,7 +106,7 @@ pub(super) async fn waiting(node: &Node, cx: &Context, name: &'static str) -> Re
         let last_seen = Some(session.last_seen);
         cx.memory.change(node.uuid, |memory| memory.last_seen = last_seen);
     }
-    if is_off(node, cx).await && cx.store.step(id).await?.outcome.is_none() {
+    if is_off(node, cx, session.is_some()).await && cx.store.step(id).await?.outcome.is_none() {
         return Err(Failure::Node(format!(
             "the machine is powered off, but the agent's {name} had not ended"
         )));
@@ -151,8 +153,9 @@ fn reason(node: &Node, cx: &Context, row: &StepRow, is_connected: bool) -> Strin
 }
 
 /// Asks the BMC now and then; only two readings in a row count, and no answer does not.
-async fn is_off(node: &Node, cx: &Context) -> bool {
-    let is_due = cx.memory.of(node.uuid).power_read.is_none_or(|at| at.elapsed() >= POWER_EVERY);
+async fn is_off(node: &Node, cx: &Context, is_connected: bool) -> bool {
+    let every = if is_connected { POWER_EVERY } else { POWER_EVERY_WITHOUT_AGENT };
+    let is_due = cx.memory.of(node.uuid).power_read.is_none_or(|at| at.elapsed() >= every);
     if !is_due {
         return false;
     }
