@@ -5,12 +5,31 @@
 //!
 //! Rooms: [`init`] PID 1 duties · [`parameters`] finds boot parameters · [`link`] enrolment, session, reconnect ·
 //! [`runner`] one loop that runs steps · [`report`] events and logs out · [`steps`] one file per step ·
-//! [`stream`] image bytes, one adapter per file · [`disk`] block devices · [`inventory`] reads a sysfs root.
+//! [`stream`] image bytes, one adapter per file · [`disk`] block devices · [`efi`] boot entries ·
+//! [`inventory`] reads a sysfs root.
 //!
-//! A vendor's agent is this crate, one more step and a five-line `main`; see [`steps::Registry`].
+//! A vendor's agent is this crate, one more step and a five-line `main`:
+//!
+//! ```no_run
+//! # struct AcmeStep;
+//! # #[async_trait::async_trait]
+//! # impl bessemer_agent::steps::Step for AcmeStep {
+//! #     fn name(&self) -> &'static str { "acme" }
+//! #     async fn run(
+//! #         &self, _: serde_json::Value, _: bessemer_agent::steps::StepContext,
+//! #     ) -> Result<serde_json::Value, bessemer_agent::steps::StepError> { Ok(serde_json::json!({})) }
+//! # }
+//! use bessemer_agent::steps::Registry;
+//!
+//! fn main() -> std::process::ExitCode {
+//!     bessemer_agent::main(Registry::standard().with(AcmeStep))
+//! }
+//! ```
 #![deny(unsafe_code)]
 
+pub mod app;
 pub mod disk;
+pub mod efi;
 pub mod init;
 pub mod inventory;
 pub mod link;
@@ -19,3 +38,8 @@ pub mod report;
 pub mod runner;
 pub mod steps;
 pub mod stream;
+
+pub use app::main;
+
+#[cfg(test)]
+mod test_support;

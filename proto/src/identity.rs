@@ -49,3 +49,31 @@ pub fn node_of_certificate(der: &[u8]) -> Result<NodeId, IdentityError> {
         _ => Err(IdentityError::NoNode),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate(uris: &[&str]) -> Vec<u8> {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        parameters.subject_alt_names =
+            uris.iter().map(|uri| rcgen::SanType::URI((*uri).try_into().unwrap())).collect();
+        parameters.self_signed(&key).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn the_node_is_read_from_the_certificate() {
+        let node = NodeId::random();
+        assert_eq!(node_of_certificate(&certificate(&[&node_uri(node)])), Ok(node));
+    }
+
+    #[test]
+    fn a_certificate_must_name_exactly_one_node() {
+        let (a, b) = (node_uri(NodeId::random()), node_uri(NodeId::random()));
+        for uris in [&[][..], &[&*a, &*b], &["spiffe://bessemer/node/x"], &["spiffe://elsewhere/node/1"]] {
+            assert_eq!(node_of_certificate(&certificate(uris)), Err(IdentityError::NoNode));
+        }
+        assert_eq!(node_of_certificate(b"no certificate"), Err(IdentityError::Parse));
+    }
+}

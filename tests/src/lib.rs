@@ -1,6 +1,10 @@
 //! The proving ground of Bessemer: what stands around the product while it is tested.
 //!
+//! - [`lab`]: virtual machines, each with a virtual BMC that speaks Redfish, and a server for images.
+//! - [`harness`]: the real controller as a child process, its REST API, and the artifacts that a deploy needs.
 //! - [`counterparts`]: programs that nobody here wrote: sushy-tools, the `baremetal` command line, DMTF's validator.
 #![forbid(unsafe_code)]
 
 pub mod counterparts;
+pub mod harness;
+pub mod lab;

@@ -1,6 +1,10 @@
 //! In-band steps: what an agent can be told to do. One file per step; [`registry`] is the visible list.
 
+pub mod inspect;
+pub mod power;
 pub mod registry;
+pub mod set_boot_entry;
+pub mod write_image;
 
 use std::{path::PathBuf, sync::Arc};
 

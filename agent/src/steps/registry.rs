@@ -2,7 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::Step;
+use super::{
+    Step,
+    inspect::Inspect,
+    power::{PowerOff, Reboot},
+    set_boot_entry::SetBootEntry,
+    write_image::WriteImage,
+};
+use crate::link::resolve::Resolver;
 
 /// The steps an agent can run, by name.
 #[derive(Clone, Default)]
@@ -15,6 +22,11 @@ impl Registry {
     #[must_use]
     pub fn standard() -> Self {
         Self::default()
+            .with(Inspect)
+            .with(WriteImage::with_resolver(Arc::new(Resolver::default())))
+            .with(SetBootEntry)
+            .with(PowerOff::default())
+            .with(Reboot::default())
     }
 
     /// Adds a step; one of the same name is replaced, so a vendor can override a built-in one.

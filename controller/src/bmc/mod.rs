@@ -148,6 +148,38 @@ pub enum BmcError {
         /// Who.
         user: String,
     },
+    /// Its TLS certificate is not accepted.
+    #[error(
+        "the certificate of the BMC at {address} is not accepted: set redfish_verify_ca in driver_info to a file with \
+         its authority, or to false"
+    )]
+    Certificate {
+        /// Where.
+        address: String,
+        /// Why.
+        #[source]
+        source: rustls::Error,
+    },
+    /// It accepted a change, and failed at it later.
+    #[error("the BMC at {address} accepted {what}, but its task failed: {message}")]
+    TaskFailed {
+        /// Where.
+        address: String,
+        /// What was asked.
+        what: String,
+        /// The BMC's own words, shortened.
+        message: String,
+    },
+    /// It accepted a change of power, and nothing happened.
+    #[error("the machine behind the BMC at {address} is still not in state \"{wanted}\" after {seconds} s")]
+    PowerUnchanged {
+        /// Where.
+        address: String,
+        /// The state waited for.
+        wanted: PowerState,
+        /// How long was waited.
+        seconds: u64,
+    },
     /// An error answer.
     #[error("the BMC at {address} answered {what} with status {status}: {message}")]
     Refused {
@@ -186,4 +218,9 @@ pub fn open(node: &Node) -> Result<Bmc, BmcError> {
         "redfish" => redfish::open(&node.driver_info),
         other => Err(BmcError::DriverInfo(format!("driver \"{other}\" has no BMC"))),
     }
+}
+
+/// Ends what is kept open at BMCs: for when the controller stops.
+pub async fn close_sessions() {
+    redfish::close_sessions().await;
 }

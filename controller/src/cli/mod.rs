@@ -1,8 +1,117 @@
-//! The operator's command line.
+//! The operator's command line: `bessemer serve` is the controller, everything else a client of its REST API.
 
-use std::process::ExitCode;
+mod arguments;
+mod client;
+mod deploy;
+mod logs;
+mod node;
+mod output;
+mod port;
+mod serve;
+#[cfg(test)]
+mod tests;
+mod wait;
 
-/// Parses the command line and runs what it says.
+use std::{io, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use client::Client;
+use output::{Format, Output};
+
+/// Turns bare metal into running machines.
+#[derive(Debug, Parser)]
+#[command(name = "bessemer", version, max_term_width = 110)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// Where the controller is and how its answers are shown.
+#[derive(Debug, Clone, clap::Args)]
+struct Remote {
+    /// URL of the controller's API.
+    #[arg(long, env = "BESSEMER_URL", default_value = "http://127.0.0.1:6385", global = true)]
+    url: String,
+    /// File with CA certificates (PEM) that the API's certificate may be signed by, instead of the public ones.
+    #[arg(long, env = "BESSEMER_CA", global = true, value_name = "FILE")]
+    ca: Option<std::path::PathBuf>,
+    /// How answers are shown.
+    #[arg(short, long, default_value = "table", global = true)]
+    output: Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the controller.
+    Serve(serve::Serve),
+    /// Looks at the configuration file.
+    #[command(subcommand)]
+    Config(serve::ConfigCommand),
+    /// Machines.
+    #[command(subcommand)]
+    Node(node::NodeCommand),
+    /// Network interfaces of machines.
+    #[command(subcommand)]
+    Port(port::PortCommand),
+    /// Writes an operating system to a machine's disk and boots it.
+    Deploy(deploy::Deploy),
+}
+
+/// Parses the command line and runs what it says. 0: done. 1: failed, the reason is on standard error.
+/// 2: the command line is wrong.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let arguments = Arguments::parse();
+    // Every TLS connection of this process uses ring; a second installation is no error.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let closed =
+                error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe);
+            if !closed {
+                eprintln!("bessemer: {}", output::printable(&chain(&error)));
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let remote = arguments.remote;
+    match arguments.command {
+        Command::Serve(serve) => serve.run(),
+        Command::Config(command) => command.run(),
+        Command::Node(command) => {
+            with_client(&remote, async |client, output| command.run(&client, &output).await)
+        }
+        Command::Port(command) => {
+            with_client(&remote, async |client, output| command.run(&client, &output).await)
+        }
+        Command::Deploy(deploy) => {
+            with_client(&remote, async |client, output| deploy.run(&client, &output).await)
+        }
+    }
+}
+
+fn with_client(
+    remote: &Remote,
+    work: impl AsyncFnOnce(Client, Output) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let client = Client::new(&remote.url, remote.ca.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(work(client, Output::new(remote.output)))
+}
+
+/// The error with its causes, each said once.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{}: {cause}", text.trim_end_matches('.'));
+        }
+    }
+    text
 }

@@ -1,104 +1,192 @@
-//! Loads a node, applies its deadline, calls its state, persists the outcome and the history. Knows no state
-//! by name.
+//! The handle to the engine, and its scheduler: which node is looked at when.
+
+use std::{collections::HashSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bessemer_proto::ids::NodeId;
-
-use crate::{
-    node::{Node, PowerTarget, ProvisionState, Verb},
-    store::StoreError,
+use chrono::Utc;
+use futures_util::FutureExt as _;
+use tokio::{
+    sync::Semaphore,
+    task::JoinSet,
+    time::{MissedTickBehavior, timeout},
 };
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{error, info, warn};
+use uuid::Uuid;
+
+pub use super::error::{RequestError, Validation};
+use super::{
+    Config, OpenBmc, Pokes,
+    context::{Context, Memory},
+    error::sentence,
+    locks::NodeLocks,
+    process,
+};
+use crate::{
+    agents::Fleet,
+    boot::MediaShelf,
+    image::Images,
+    node::ProvisionState,
+    store::{NodeFilter, Store, StoreError},
+};
+
+/// What an engine is made of.
+pub struct Deps {
+    /// Nodes and all that hangs on them.
+    pub store: Store,
+    /// The agents.
+    pub fleet: Fleet,
+    /// Boot media.
+    pub shelf: MediaShelf,
+    /// Images.
+    pub images: Images,
+    /// How to reach BMCs.
+    pub open_bmc: OpenBmc,
+    /// `[conductor]`.
+    pub config: Config,
+    /// This controller's name, shown in `reservation`.
+    pub hostname: String,
+    /// How long a join token may be used.
+    pub token_lifetime: Duration,
+    /// Where others poke.
+    pub pokes: Pokes,
+}
 
 /// Handle to the engine; cheap to clone.
 #[derive(Clone)]
-pub struct Engine {}
-
-/// Why a request about a node is refused.
-#[derive(Debug, thiserror::Error)]
-pub enum RequestError {
-    /// The verb is not allowed in the node's state.
-    #[error(
-        "The requested action \"{verb}\" can not be performed on node \"{node}\" while it is in state \"{state}\"."
-    )]
-    InvalidState {
-        /// As the API calls it.
-        verb: String,
-        /// UUID.
-        node: NodeId,
-        /// Where it is.
-        state: ProvisionState,
-    },
-    /// Somebody works on the node; waited three seconds.
-    #[error("Node {node} is locked by host {host}, please retry after the current operation is completed.")]
-    Locked {
-        /// UUID.
-        node: NodeId,
-        /// Which controller.
-        host: String,
-    },
-    /// The node is in maintenance.
-    #[error("The {operation} operation can't be performed on node {node} because it's in maintenance mode.")]
-    Maintenance {
-        /// Which operation.
-        operation: &'static str,
-        /// UUID.
-        node: NodeId,
-    },
-    /// The request or the node lacks something; a sentence.
-    #[error("{0}")]
-    Invalid(String),
-    /// The database.
-    #[error(transparent)]
-    Store(#[from] StoreError),
+pub struct Engine {
+    pub(super) inner: Arc<Inner>,
 }
 
-/// The result of `node validate` for one interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Validation {
-    /// `power`, `boot`, `deploy`, …
-    pub interface: &'static str,
-    /// `None`: the interface is not used by this driver (Ironic's `result: null`). `Some(Err(reason))`: it cannot work.
-    pub result: Option<Result<(), String>>,
+pub(super) struct Inner {
+    pub(super) cx: Context,
+    pub(super) pokes: Pokes,
+    pub(super) locks: NodeLocks,
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
+    /// Work that did not end in time is dropped; the next start resumes it.
+    pub(super) abandon: CancellationToken,
 }
 
-#[allow(
-    unused_variables,
-    clippy::todo,
-    clippy::unused_async,
-    reason = "skeleton, replaced by the owner of this room"
-)]
+// === impl Engine ===
+
 impl Engine {
-    /// Applies a provisioning verb: checks it, enters the first state of it, and pokes. `arguments` is the body of
-    /// `PUT /v1/nodes/X/states/provision` without `target` (for example `configdrive`).
-    pub async fn provision(
-        &self,
-        node: NodeId,
-        verb: Verb,
-        arguments: &serde_json::Map<String, serde_json::Value>,
-    ) -> Result<(), RequestError> {
-        todo!()
+    /// Settles what another life of the controller left, and starts to work.
+    pub async fn start(deps: Deps) -> Result<Self, StoreError> {
+        let cx = Context {
+            store: deps.store,
+            fleet: deps.fleet,
+            shelf: deps.shelf,
+            images: deps.images,
+            open_bmc: deps.open_bmc,
+            config: deps.config,
+            hostname: deps.hostname,
+            token_lifetime: deps.token_lifetime,
+            started: Utc::now(),
+            life: Uuid::new_v4(),
+            memory: Memory::default(),
+        };
+        settle(&cx).await?;
+        let inner = Arc::new(Inner {
+            cx,
+            pokes: deps.pokes,
+            locks: NodeLocks::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            abandon: CancellationToken::new(),
+        });
+        inner.tasks.spawn(schedule(Arc::clone(&inner)));
+        Ok(Self { inner })
     }
-    /// Accepts a change of power; it happens in the background and shows in `target_power_state`, `last_error`.
-    pub async fn power(&self, node: NodeId, target: PowerTarget) -> Result<(), RequestError> {
-        todo!()
+
+    /// Takes no new work and waits for what runs, as long as `graceful_shutdown_timeout`.
+    pub async fn stop(&self) {
+        self.inner.stop.cancel();
+        self.inner.tasks.close();
+        if timeout(self.inner.cx.config.shutdown_timeout(), self.inner.tasks.wait()).await.is_err() {
+            warn!("work on some nodes did not end in time: it is resumed at the next start");
+            self.inner.abandon.cancel();
+            self.inner.tasks.wait().await;
+        }
     }
-    /// Changes a node that nobody works on: waits up to three seconds for its reservation, lets `change` edit it,
-    /// writes it. For PATCH and maintenance.
-    pub async fn edit<F>(&self, node: NodeId, change: F) -> Result<Node, RequestError>
-    where
-        F: FnOnce(&mut Node) -> Result<(), RequestError> + Send,
-    {
-        todo!()
-    }
-    /// Removes a node that may be removed.
-    pub async fn delete(&self, node: NodeId) -> Result<(), RequestError> {
-        todo!()
-    }
-    /// What `node validate` says. May not touch hardware.
-    pub fn validate(&self, node: &Node) -> Vec<Validation> {
-        todo!()
-    }
+
     /// Looks at the node soon.
     pub fn poke(&self, node: NodeId) {
-        todo!()
+        self.inner.pokes.poke(node);
     }
+}
+
+/// Whoever reserved nodes or changed their power is gone.
+async fn settle(cx: &Context) -> Result<(), StoreError> {
+    for id in cx.store.unsettled_nodes().await? {
+        let mut node = cx.store.node(&id.to_string()).await?;
+        node.reservation = None;
+        if let Some(target) = node.target_power_state.take() {
+            node.last_error = Some(format!(
+                "The controller was restarted while it changed the power state to \"{target}\": look at \
+                 power_state and ask again"
+            ));
+        }
+        cx.store.update_node(&mut node, None).await?;
+        info!(node = %id, "settled after a restart");
+    }
+    Ok(())
+}
+
+async fn schedule(inner: Arc<Inner>) {
+    let slots = Arc::new(Semaphore::new(inner.cx.config.workers_pool_size as usize));
+    let mut period = tokio::time::interval(inner.cx.config.interval());
+    period.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looks = JoinSet::new();
+    let (mut busy, mut again) = (HashSet::new(), HashSet::new());
+    loop {
+        tokio::select! {
+            () = inner.stop.cancelled() => break,
+            _ = period.tick() => poke_moving(&inner).await,
+            nodes = inner.pokes.take() => for node in nodes {
+                if busy.insert(node) {
+                    looks.spawn(look(Arc::clone(&inner), Arc::clone(&slots), node));
+                } else {
+                    again.insert(node);
+                }
+            },
+            Some(ended) = looks.join_next() => match ended {
+                Ok(node) => {
+                    busy.remove(&node);
+                    if again.remove(&node) {
+                        inner.pokes.poke(node);
+                    }
+                }
+                Err(error) => error!(%error, "a look at a node was lost"),
+            },
+        }
+    }
+    tokio::select! {
+        () = inner.abandon.cancelled() => looks.shutdown().await,
+        () = async { while looks.join_next().await.is_some() {} } => {}
+    }
+}
+
+async fn poke_moving(inner: &Inner) {
+    let moving = ProvisionState::ALL.iter().copied().filter(|state| state.is_moving()).collect();
+    match inner.cx.store.node_ids(&NodeFilter { provision_states: moving, ..NodeFilter::default() }).await {
+        Ok(nodes) => inner.pokes.add(nodes),
+        Err(error) => error!(error = sentence(&error), "nodes that wait cannot be listed"),
+    }
+}
+
+/// One look at one node. Never panics; says which node it was.
+async fn look(inner: Arc<Inner>, slots: Arc<Semaphore>, node: NodeId) -> NodeId {
+    let work = async {
+        let Ok(_slot) = slots.acquire().await else { return Ok(()) };
+        // Somebody else works on it: whoever that is pokes at the end.
+        let Some(_guard) = inner.locks.acquire(node, Duration::ZERO).await else { return Ok(()) };
+        process::look(&inner.cx, node, || inner.stop.is_cancelled()).await
+    };
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => error!(%node, error = sentence(&error), "the node could not be worked on"),
+        Err(panic) => error!(%node, panic = process::panic_text(&*panic), "work on a node panicked"),
+    }
+    node
 }

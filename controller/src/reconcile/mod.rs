@@ -1,6 +1,30 @@
 //! The engine and the states. Only the engine changes a node's state.
+//!
+//! - [`engine`]: the handle that the rest of the controller talks to, and its scheduler.
+//! - `process`: one look at one node: call its state, persist what comes of it.
+//! - `requests`, `power`: what the API may ask.
+//! - `states`: one file per state. `deploy`: one file per step of a deploy.
 
+mod config;
+mod context;
+mod deploy;
 pub mod engine;
-pub mod states;
+mod error;
+mod locks;
+mod machine;
+mod outcome;
+mod power;
+mod process;
+mod queue;
+mod requests;
+mod states;
+#[cfg(test)]
+mod tests;
+mod validate;
 
-pub use engine::{Engine, RequestError};
+pub use config::Config;
+pub use context::OpenBmc;
+pub use engine::{Deps, Engine};
+pub(crate) use error::sentence;
+pub use error::{RequestError, Validation};
+pub use queue::Pokes;

@@ -2,7 +2,15 @@
 //!
 //! One row per node: a few columns to filter on, and the whole [`Node`] as JSON beside them.
 
-use std::path::Path;
+mod boots;
+mod log;
+mod nodes;
+mod open;
+mod ports;
+mod seal;
+mod steps;
+
+use std::{path::PathBuf, sync::Arc};
 
 use bessemer_proto::{
     ids::{BootId, NodeId, StepId},
@@ -10,12 +18,24 @@ use bessemer_proto::{
 };
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use sqlx::{Sqlite, SqlitePool, Transaction};
 
-use crate::node::{Node, Port, ProvisionState};
+use crate::node::ProvisionState;
+use seal::Sealer;
 
 /// Handle to the database; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Store {}
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    read: SqlitePool,
+    /// One connection: writers queue here, not inside SQLite.
+    write: SqlitePool,
+    sealer: Sealer,
+}
 
 /// What went wrong. Callers decide by variant.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +85,47 @@ pub enum StoreError {
         /// Why.
         #[source]
         source: serde_json::Error,
+    },
+    /// A sealed column that the key does not open.
+    #[error(
+        "the secrets of {what} {ident} cannot be decrypted: the row was changed outside of the controller"
+    )]
+    Sealed {
+        /// `Node`, `Step`.
+        what: &'static str,
+        /// Which one.
+        ident: String,
+    },
+    /// The key file does not fit the database.
+    #[error("the key {path} {problem}", path = path.display())]
+    Key {
+        /// The key file.
+        path: PathBuf,
+        /// What is wrong with it and what to do.
+        problem: &'static str,
+    },
+    /// A file of the database.
+    #[error("could not {action} {path}", path = path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The tables could not be brought up to date.
+    #[error(
+        "the tables of {path} could not be brought up to date: was it written by a newer version of bessemer?",
+        path = path.display()
+    )]
+    Migrate {
+        /// The database.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<sqlx::migrate::MigrateError>,
     },
 }
 
@@ -160,119 +221,40 @@ pub struct NodeFilter {
     pub maintenance: Option<bool>,
 }
 
-#[allow(
-    unused_variables,
-    clippy::todo,
-    clippy::unused_async,
-    reason = "skeleton, replaced by the owner of this room"
-)]
+// === impl Store ===
+
 impl Store {
-    /// Opens (and makes, and migrates) the database file.
-    pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        todo!()
-    }
-
-    /// Adds a node. [`StoreError::Duplicate`] when uuid, name or instance_uuid is taken.
-    pub async fn create_node(&self, node: &Node) -> Result<(), StoreError> {
-        todo!()
-    }
-    /// The node with that UUID or name.
-    pub async fn node(&self, ident: &str) -> Result<Node, StoreError> {
-        todo!()
-    }
-    /// Nodes in order of creation.
-    pub async fn nodes(&self, filter: &NodeFilter) -> Result<Vec<Node>, StoreError> {
-        todo!()
-    }
-    /// Writes a node whose `version` is the one read; counts it up, sets `updated_at`. Together with a line of
-    /// history when there is one, in one transaction.
-    pub async fn update_node(
-        &self,
-        node: &mut Node,
-        history: Option<&HistoryEvent>,
-    ) -> Result<(), StoreError> {
-        todo!()
-    }
-    /// Removes a node with all that hangs on it.
-    pub async fn delete_node(&self, node: NodeId) -> Result<(), StoreError> {
-        todo!()
-    }
-    /// A node's history, newest first.
-    pub async fn history(&self, node: NodeId, limit: u32) -> Result<Vec<HistoryEvent>, StoreError> {
-        todo!()
-    }
-
-    /// Adds a port. [`StoreError::Duplicate`] when the MAC address is taken.
-    pub async fn create_port(&self, port: &Port) -> Result<(), StoreError> {
-        todo!()
-    }
-    /// The port with that UUID.
-    pub async fn port(&self, uuid: &str) -> Result<Port, StoreError> {
-        todo!()
-    }
-    /// Ports in order of creation, all or a node's, all or with that MAC address.
-    pub async fn ports(&self, node: Option<NodeId>, address: Option<&str>) -> Result<Vec<Port>, StoreError> {
-        todo!()
-    }
-    /// Writes a port.
-    pub async fn update_port(&self, port: &Port) -> Result<(), StoreError> {
-        todo!()
-    }
-    /// Removes a port.
-    pub async fn delete_port(&self, uuid: &str) -> Result<(), StoreError> {
-        todo!()
-    }
-
-    /// Adds a boot and closes the node's older ones.
-    pub async fn create_boot(&self, boot: &Boot) -> Result<(), StoreError> {
-        todo!()
-    }
-    /// The boot of that id.
-    pub async fn boot(&self, id: BootId) -> Result<Boot, StoreError> {
-        todo!()
-    }
-    /// Notes the key that used the token; false when another key had used it (or the boot is closed). Atomic.
-    pub async fn enroll_boot(&self, id: BootId, key_hash: &[u8]) -> Result<bool, StoreError> {
-        todo!()
-    }
-    /// Closes all boots of a node.
-    pub async fn close_boots(&self, node: NodeId) -> Result<(), StoreError> {
-        todo!()
-    }
-    /// The node's newest boot that is not closed.
-    pub async fn open_boot(&self, node: NodeId) -> Result<Option<Boot>, StoreError> {
-        todo!()
-    }
-
-    /// Adds a step.
-    pub async fn create_step(&self, step: &StepRow) -> Result<(), StoreError> {
-        todo!()
-    }
-    /// The step of that id.
-    pub async fn step(&self, id: StepId) -> Result<StepRow, StoreError> {
-        todo!()
-    }
-    /// Writes the outcome of a step of that node, once: a second one changes nothing. Unknown ids are an error.
-    pub async fn finish_step(
-        &self,
-        node: NodeId,
-        id: StepId,
-        outcome: &StepOutcome,
-    ) -> Result<(), StoreError> {
-        todo!()
-    }
-
-    /// Adds log records of a boot, keeping at most the newest 10,000 of a node.
-    pub async fn append_log(
-        &self,
-        node: NodeId,
-        boot: BootId,
-        records: &[LogRecord],
-    ) -> Result<(), StoreError> {
-        todo!()
-    }
-    /// Log lines of a node with an id above `after`, oldest first.
-    pub async fn log(&self, node: NodeId, after: i64, limit: u32) -> Result<Vec<LogLine>, StoreError> {
-        todo!()
+    /// A transaction that may write from its first statement on: no upgrade from reading can fail halfway.
+    async fn begin(&self, action: &'static str) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        self.inner.write.begin_with("BEGIN IMMEDIATE").await.map_err(database(action))
     }
 }
+
+fn database(action: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
+    move |source| StoreError::Database { action, source }
+}
+
+fn is_unique_violation(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}
+
+fn corrupt(what: &'static str, ident: &str) -> impl Fn(serde_json::Error) -> StoreError {
+    let ident = ident.to_owned();
+    move |source| StoreError::Corrupt { what, ident: ident.clone(), source }
+}
+
+/// A column whose text is not what it must be.
+fn unreadable(what: &'static str, ident: &str, problem: impl std::fmt::Display) -> StoreError {
+    corrupt(what, ident)(serde::de::Error::custom(problem))
+}
+
+fn not_found(what: &'static str, ident: impl ToString) -> StoreError {
+    StoreError::NotFound { what, ident: ident.to_string() }
+}
+
+fn time_of(micros: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(micros).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,65 @@
-//! One file per state; this is the list.
+//! One file per state; this is the list. States that a node rests in have no file: nothing happens there.
+
+mod cleaning;
+mod deleting;
+mod deploying;
+mod verifying;
+mod wait_call_back;
+
+use async_trait::async_trait;
+
+use super::{context::Context, error::Failure, outcome::Outcome};
+use crate::node::{Node, ProvisionState};
+
+/// A state in which the controller has something to do.
+#[async_trait]
+pub(crate) trait State: Send + Sync {
+    /// Where a failure leads.
+    fn failure(&self) -> ProvisionState;
+
+    /// Whether the node is shown as reserved while this state works; false for states that only wait.
+    fn reserves(&self) -> bool {
+        true
+    }
+
+    /// Looks at what is stored and at the machine, does what is to be done, says what comes next. May be killed
+    /// at every await and is then called again: what must not happen twice is persisted before it is done.
+    async fn run(&self, node: &mut Node, cx: &Context) -> Result<Outcome, Failure>;
+
+    /// After a failure, before the failed state is entered. Cannot fail itself; may be called twice.
+    async fn clean_up(&self, _node: &mut Node, _cx: &Context) {}
+}
+
+/// The visible list.
+pub(crate) fn of(state: ProvisionState) -> Option<&'static dyn State> {
+    Some(match state {
+        ProvisionState::Verifying => &verifying::Verifying,
+        ProvisionState::Cleaning => &cleaning::Cleaning,
+        ProvisionState::Deploying => &deploying::Deploying,
+        ProvisionState::WaitCallBack => &wait_call_back::WaitCallBack,
+        ProvisionState::Deleting => &deleting::Deleting,
+        ProvisionState::Enroll
+        | ProvisionState::Manageable
+        | ProvisionState::Available
+        | ProvisionState::DeployFailed
+        | ProvisionState::Active
+        | ProvisionState::Error
+        | ProvisionState::CleanFailed => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exactly_the_moving_states_have_work_and_fail_into_a_resting_one() {
+        for state in ProvisionState::ALL {
+            let work = of(*state);
+            assert_eq!(work.is_some(), state.is_moving(), "{state}");
+            if let Some(work) = work {
+                assert!(!work.failure().is_moving(), "{state}");
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    stream::{
+        chunks::tests::Pieces,
+        digest::{Digesting, Verified},
+    },
+    test_support::disks::{MIB, TestDisk, assert_boot_area_is_zero, noise, sha256},
+};
+
+fn proof(image: &[u8]) -> Verified {
+    Digesting::new(Pieces::new(image, &[]), sha256(image)).finish().unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn the_boot_area_is_zero_until_release_and_the_image_is_whole_after(
+        disk_sectors in 1_usize..10_000,
+        part in 0.0_f64..=1.0,
+        lengths in proptest::collection::vec(1_usize..(MIB + MIB / 2), 1..30),
+    ) {
+        let size = disk_sectors * 512;
+        let image = noise(((size as f64 * part) as usize).clamp(1, size), 3);
+        let disk = TestDisk::file(size);
+        let target = Target::open(&disk.path).unwrap();
+        let mut held = HeldBack::clear(&target).unwrap();
+        let (mut at, mut lengths) = (0, lengths.into_iter().cycle());
+        while at < image.len() {
+            let length = lengths.next().unwrap().min(image.len() - at);
+            held.write(&image[at..at + length], at as u64, &target).unwrap();
+            at += length;
+        }
+        let before = disk.content();
+        assert_boot_area_is_zero(&before);
+        let end = image.len().min(size.saturating_sub(MIB) / 4096 * 4096);
+        if end > MIB {
+            prop_assert!(before[MIB..end] == image[MIB..end], "the body is not what the image has");
+        }
+        held.release(&proof(&image), &target).unwrap();
+        let after = disk.content();
+        prop_assert_eq!(after.len(), size);
+        prop_assert!(after[..image.len()] == image, "the released disk is not the image");
+    }
+}
+
+#[test]
+fn an_old_table_at_the_end_of_the_disk_goes_even_if_the_image_is_small() {
+    let disk = TestDisk::file(8 * MIB);
+    let target = Target::open(&disk.path).unwrap();
+    let mut held = HeldBack::clear(&target).unwrap();
+    let image = noise(3 * MIB, 1);
+    held.write(&image, 0, &target).unwrap();
+    held.release(&proof(&image), &target).unwrap();
+    let content = disk.content();
+    assert!(content[..3 * MIB] == image);
+    assert!(content[7 * MIB..].iter().all(|byte| *byte == 0));
+}

@@ -1,0 +1,48 @@
+//! Counts what passes and reports it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use super::{StreamError, chunks::Chunks};
+use crate::steps::StepReport;
+
+/// People and networks need no more than this.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// The name of the stage while bytes flow.
+pub const WRITING: &str = "writing";
+/// The name of the stage while the boot area is written.
+pub const RELEASING: &str = "writing boot area";
+
+/// Passes chunks on and reports how many bytes have passed.
+pub struct Progress<S> {
+    source: S,
+    report: Arc<dyn StepReport>,
+    done: u64,
+    total: u64,
+    reported: Option<Instant>,
+}
+
+impl<S: Chunks> Progress<S> {
+    /// Reports what passes of `total` bytes; 0 when the total is not known.
+    pub fn new(source: S, report: Arc<dyn StepReport>, total: u64) -> Self {
+        Self { source, report, done: 0, total, reported: None }
+    }
+}
+
+impl<S: Chunks> Chunks for Progress<S> {
+    fn next(&mut self) -> Result<Option<Bytes>, StreamError> {
+        let chunk = self.source.next()?;
+        self.done += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        let due = self.reported.is_none_or(|at| at.elapsed() >= INTERVAL);
+        if due || chunk.is_none() {
+            self.reported = Some(Instant::now());
+            self.report.progress(WRITING, self.done, self.total);
+        }
+        Ok(chunk)
+    }
+}

@@ -1,0 +1,28 @@
+//! What several rooms' tests need: an HTTP server that misbehaves on order, disk images, loop devices, a machine
+//! of folders.
+
+pub(crate) mod disks;
+pub(crate) mod esp;
+pub(crate) mod machine;
+pub(crate) mod server;
+
+use std::sync::Mutex;
+
+use crate::steps::StepReport;
+
+/// Remembers what a step said.
+#[derive(Default)]
+pub(crate) struct Heard {
+    pub(crate) progress: Mutex<Vec<(&'static str, u64, u64)>>,
+    pub(crate) warnings: Mutex<Vec<String>>,
+}
+
+impl StepReport for Heard {
+    fn progress(&self, stage: &'static str, bytes_done: u64, bytes_total: u64) {
+        self.progress.lock().unwrap().push((stage, bytes_done, bytes_total));
+    }
+
+    fn warning(&self, message: String) {
+        self.warnings.lock().unwrap().push(message);
+    }
+}

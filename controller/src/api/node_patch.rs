@@ -1,0 +1,248 @@
+//! Setting a node's fields from outside: the one place where `POST` and `PATCH` bodies become a [`Node`].
+
+use serde_json::{Map, Value};
+
+use super::{
+    error::ApiError,
+    fields::{self, Access},
+    mask,
+    node_view::document,
+    patch::Operation,
+    value::{boolean, dictionary, name, text, uuid},
+    version::Version,
+};
+use crate::{
+    drivers::{self, DriverError, KINDS},
+    node::{Node, ProvisionState},
+};
+
+/// Fields a patch may change, in the order of Ironic's message.
+const PATCHABLE: &str = "automated_clean, bios_interface, boot_interface, chassis_uuid, conductor_group, \
+    console_interface, deploy_interface, description, disable_power_off, driver, driver_info, extra, \
+    inspect_interface, instance_info, instance_name, instance_uuid, lessee, maintenance, management_interface, \
+    name, network_data, network_interface, owner, power_interface, properties, protected, protected_reason, \
+    raid_interface, rescue_interface, resource_class, retired, retired_reason, shard, storage_interface, \
+    vendor_interface, parent_node, firmware_interface";
+
+/// States in which the way a node is driven may change.
+const REDRIVABLE: &[ProvisionState] =
+    &[ProvisionState::Enroll, ProvisionState::Manageable, ProvisionState::Available];
+
+/// A patch that is known to touch only what may be patched.
+#[derive(Clone, Debug)]
+pub(super) struct NodePatch {
+    operations: Vec<Operation>,
+    reset_interfaces: bool,
+}
+
+impl NodePatch {
+    /// Reads a patch.
+    pub(super) fn parse(body: Value, version: Version, reset_interfaces: bool) -> Result<Self, ApiError> {
+        let operations =
+            Operation::parse_all(body, version).map_err(|error| ApiError::bad(error.to_string()))?;
+        for operation in &operations {
+            if fields::settable(fields::NODE, operation.field(), Access::Patch, version)?.is_none() {
+                return Err(ApiError::bad(format!(
+                    "Cannot patch {}. Only the following can be updated: {PATCHABLE}",
+                    operation.path()
+                )));
+            }
+        }
+        if reset_interfaces && !operations.iter().any(|operation| operation.path() == "/driver") {
+            let sentence = "The reset_interfaces parameter can only be used when changing the node's driver.";
+            return Err(ApiError::bad(sentence));
+        }
+        Ok(Self { operations, reset_interfaces })
+    }
+
+    /// Whether the patch changes that field.
+    pub(super) fn touches(&self, field: &str) -> bool {
+        self.operations.iter().any(|operation| operation.field() == field)
+    }
+
+    /// Applies the patch to a node; on an error the node is unchanged.
+    pub(super) fn apply(&self, node: &mut Node) -> Result<(), ApiError> {
+        if !node.provision_state.patch_allowed() {
+            return Err(ApiError::conflict(format!(
+                "Node {} can not be updated while a state transition is in progress.",
+                node.uuid
+            )));
+        }
+        let before = document(node);
+        let mut after = before.clone();
+        for operation in &self.operations {
+            operation.apply(&mut after).map_err(|error| ApiError::bad(error.to_string()))?;
+        }
+        let mut changed = node.clone();
+        if self.reset_interfaces {
+            changed.interfaces.clear();
+        }
+        for (field, value) in after {
+            if before.get(&field) != Some(&value) {
+                set(&mut changed, &field, value).map_err(ApiError::bad)?;
+            }
+        }
+        mask::restore(&mut changed.driver_info, &node.driver_info);
+        mask::restore(&mut changed.instance_info, &node.instance_info);
+        check_interfaces(&mut changed)?;
+        check_change(node, &changed)?;
+        *node = changed;
+        Ok(())
+    }
+}
+
+/// A node from the body of `POST /v1/nodes`.
+pub(super) fn create(mut body: Map<String, Value>, version: Version) -> Result<Node, ApiError> {
+    let Some(driver) = body.remove("driver").filter(|driver| !driver.is_null()) else {
+        return Err(ApiError::bad("Schema error for node: 'driver' is a required property"));
+    };
+    let driver = text("driver", driver, 255).map_err(ApiError::bad)?.unwrap_or_default();
+    let mut node = Node::new(driver);
+    for (field, value) in body {
+        if fields::settable(fields::NODE, &field, Access::Create, version)?.is_none() {
+            return Err(ApiError::bad(format!(
+                "Schema error for node: Additional properties are not allowed ('{}' was unexpected)",
+                super::value::shortened(&field)
+            )));
+        }
+        set(&mut node, &field, value).map_err(ApiError::bad)?;
+    }
+    if !version.has(11) {
+        // Before 1.11 there was no enroll.
+        node.provision_state = ProvisionState::Available;
+    }
+    check_interfaces(&mut node)?;
+    if node.protected || node.protected_reason.is_some() {
+        return Err(ApiError::bad("A node can be protected only while it is in use: active or rescue."));
+    }
+    check_retired(&node)?;
+    Ok(node)
+}
+
+/// Sets one field; `null` is its default.
+fn set(node: &mut Node, field: &str, value: Value) -> Result<(), String> {
+    match field {
+        "uuid" => {
+            if let Some(given) = uuid(field, value)? {
+                node.uuid = bessemer_proto::ids::NodeId(given);
+            }
+        }
+        "name" => node.name = name(value)?,
+        "driver" => node.driver = text(field, value, 255)?.ok_or("A node must have a driver.")?,
+        "driver_info" => node.driver_info = dictionary(field, value)?,
+        "properties" => node.properties = dictionary(field, value)?,
+        "instance_info" => node.instance_info = dictionary(field, value)?,
+        "extra" => node.extra = dictionary(field, value)?,
+        "network_data" => node.network_data = dictionary(field, value)?,
+        "instance_uuid" => node.instance_uuid = uuid(field, value)?.map(|uuid| uuid.to_string()),
+        "instance_name" => node.instance_name = text(field, value, 255)?,
+        "resource_class" => node.resource_class = text(field, value, 80)?,
+        "conductor_group" => {
+            node.conductor_group = text(field, value, 255)?.unwrap_or_default().to_ascii_lowercase();
+        }
+        "owner" => node.owner = text(field, value, 255)?,
+        "lessee" => node.lessee = text(field, value, 255)?,
+        "shard" => node.shard = text(field, value, 255)?,
+        "description" => node.description = text(field, value, 4096)?,
+        "parent_node" => node.parent_node = text(field, value, 255)?,
+        "chassis_uuid" => match uuid(field, value)? {
+            None => node.chassis_uuid = None,
+            Some(chassis) => return Err(format!("Chassis {chassis} could not be found.")),
+        },
+        "automated_clean" => node.automated_clean = boolean(field, &value)?,
+        "protected" => node.protected = boolean(field, &value)?.unwrap_or_default(),
+        "protected_reason" => node.protected_reason = text(field, value, 4096)?,
+        "retired" => node.retired = boolean(field, &value)?.unwrap_or_default(),
+        "retired_reason" => node.retired_reason = text(field, value, 4096)?,
+        "disable_power_off" => node.disable_power_off = boolean(field, &value)?.unwrap_or_default(),
+        "maintenance" => set_maintenance(node, boolean(field, &value)?.unwrap_or_default(), None),
+        _ => return set_interface(node, field, value),
+    }
+    Ok(())
+}
+
+fn set_interface(node: &mut Node, field: &str, value: Value) -> Result<(), String> {
+    let kind = field.strip_suffix("_interface").filter(|kind| KINDS.contains(kind));
+    let kind = kind.ok_or_else(|| format!("{field} cannot be set."))?;
+    match text(field, value, 255)? {
+        Some(name) => node.interfaces.insert(kind.to_owned(), name),
+        None => node.interfaces.remove(kind),
+    };
+    Ok(())
+}
+
+/// Puts a node into maintenance or takes it out.
+pub(super) fn set_maintenance(node: &mut Node, maintenance: bool, reason: Option<String>) {
+    node.maintenance = maintenance;
+    node.maintenance_reason = reason.filter(|_| maintenance);
+    if !maintenance {
+        node.fault = None;
+    }
+}
+
+/// Fills interfaces that are not chosen with the driver's defaults, and refuses what the driver does not have.
+fn check_interfaces(node: &mut Node) -> Result<(), ApiError> {
+    drivers::complete(node).map_err(|error| {
+        let sentence = match &error {
+            DriverError::Unknown { name, known } => format!(
+                "No valid host was found. Reason: No conductor service registered which supports driver {name} for \
+                 conductor group \"{}\". Ensure the driver is valid and enabled. Enabled drivers: {known}.",
+                node.conductor_group
+            ),
+            DriverError::Kind { .. } | DriverError::Interface { .. } => error.to_string(),
+        };
+        ApiError::bad(sentence)
+    })
+}
+
+/// Rules about what may change when.
+fn check_change(before: &Node, after: &Node) -> Result<(), ApiError> {
+    let state = before.provision_state;
+    let redriven = [
+        ("driver", before.driver != after.driver),
+        ("interfaces", before.interfaces != after.interfaces),
+        ("resource_class", before.resource_class != after.resource_class),
+    ];
+    if let Some((what, _)) = redriven.iter().find(|(_, changed)| *changed)
+        && !REDRIVABLE.contains(&state)
+        && !before.maintenance
+    {
+        let allowed: Vec<_> = REDRIVABLE.iter().map(|state| state.as_str()).collect();
+        return Err(ApiError::conflict(format!(
+            "Node {} can not have {what} updated unless it is in one of allowed ({}) states or in maintenance \
+             mode.",
+            before.uuid,
+            allowed.join(", ")
+        )));
+    }
+    if let (Some(old), Some(new)) = (&before.instance_uuid, &after.instance_uuid)
+        && old != new
+    {
+        let sentence = format!("Node {} is already associated with instance {old}.", before.uuid);
+        return Err(ApiError::conflict(sentence));
+    }
+    if after.protected && !before.protected && state != ProvisionState::Active {
+        let sentence = format!(
+            "Node {} can not have 'protected' set while it is in provision state '{state}': only active or rescue.",
+            before.uuid
+        );
+        return Err(ApiError::conflict(sentence));
+    }
+    if after.protected_reason.is_some() && !after.protected {
+        return Err(ApiError::bad("The protected_reason field can only be set when protected is True."));
+    }
+    check_retired(after)?;
+    if after.retired && !before.retired && state == ProvisionState::Available {
+        let sentence =
+            format!("Node {} can not be retired while it is available: move it to manageable.", before.uuid);
+        return Err(ApiError::conflict(sentence));
+    }
+    Ok(())
+}
+
+fn check_retired(node: &Node) -> Result<(), ApiError> {
+    if node.retired_reason.is_some() && !node.retired {
+        return Err(ApiError::bad("The retired_reason field can only be set when retired is True."));
+    }
+    Ok(())
+}

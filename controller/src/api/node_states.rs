@@ -1,0 +1,223 @@
+//! `/v1/nodes/X/states`, `/validate`, `/maintenance`: what a node is in, and asking for something else.
+
+use axum::{
+    Json, Router,
+    extract::{Path, State as Extract},
+    response::{IntoResponse, Response},
+    routing::{get, put},
+};
+use http::{StatusCode, header};
+use serde_json::{Map, Value, json};
+
+use super::{
+    State,
+    error::ApiError,
+    fields::{self, NODE},
+    json::JsonBody,
+    layers::to_the_end,
+    links::Context,
+    node_patch::set_maintenance,
+    node_view::{Live, view},
+    nodes::{edit, find, refuse_protected},
+    value::text,
+    version::Version,
+};
+use crate::node::{Node, PowerTarget, Verb};
+
+const STATES: &[&str] = &[
+    "console_enabled",
+    "last_error",
+    "power_state",
+    "provision_state",
+    "target_power_state",
+    "target_provision_state",
+    "provision_updated_at",
+    "raid_config",
+    "target_raid_config",
+    "boot_mode",
+    "secure_boot",
+];
+
+/// What `PUT states/provision` takes besides `target`: since when, and with which verbs.
+const ARGUMENTS: &[(&str, u16, &[Verb])] = &[
+    ("configdrive", 1, &[Verb::Deploy, Verb::Rebuild]),
+    ("deploy_steps", 69, &[Verb::Deploy, Verb::Rebuild]),
+    ("clean_steps", 15, &[]),
+    ("service_steps", 87, &[]),
+    ("rescue_password", 38, &[]),
+    ("disable_ramdisk", 70, &[]),
+    ("runbook", 92, &[]),
+];
+
+pub(super) fn routes() -> Router<State> {
+    Router::new()
+        .route("/v1/nodes/{node}/states", get(states))
+        .route("/v1/nodes/{node}/states/provision", put(provision))
+        .route("/v1/nodes/{node}/states/power", put(power))
+        .route("/v1/nodes/{node}/validate", get(validate))
+        .route("/v1/nodes/{node}/maintenance", put(enter_maintenance).delete(leave_maintenance))
+}
+
+async fn states(
+    Extract(state): Extract<State>,
+    context: Context,
+    Path(ident): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let node = find(&state, &context, &ident).await?;
+    let shown = fields::defaults(NODE, STATES, context.version);
+    let mut answer = view(&state, &context, &node, &Live::default(), &shown);
+    if let Value::Object(map) = &mut answer {
+        map.remove("links");
+    }
+    Ok(Json(answer))
+}
+
+async fn validate(
+    Extract(state): Extract<State>,
+    context: Context,
+    Path(ident): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let node = find(&state, &context, &ident).await?;
+    let mut answer = Map::new();
+    for validation in state.engine.validate(&node) {
+        let result = match validation.result {
+            Some(Ok(())) => json!({"result": true}),
+            Some(Err(reason)) => json!({"result": false, "reason": reason}),
+            None => json!({"result": null, "reason": "not supported"}),
+        };
+        answer.insert(validation.interface.to_owned(), result);
+    }
+    Ok(Json(answer.into()))
+}
+
+// === provision ===
+
+async fn provision(
+    Extract(state): Extract<State>,
+    context: Context,
+    Path(ident): Path<String>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let mut body = body.object()?;
+    let target = target(&mut body)?;
+    let node = find(&state, &context, &ident).await?;
+    let verb = verb(&target, &node, context.version)?;
+    let arguments = arguments(body, verb, context.version)?;
+    if matches!(verb, Verb::Rebuild | Verb::Undeploy) {
+        refuse_protected(&node)?;
+    }
+    let engine = state.engine.clone();
+    to_the_end(async move { Ok(engine.provision(node.uuid, verb, &arguments).await?) }).await?;
+    Ok(accepted(&context, &ident))
+}
+
+fn verb(target: &str, node: &Node, version: Version) -> Result<Verb, ApiError> {
+    let since = match target {
+        "manage" | "provide" => 4,
+        "abort" => 13,
+        "deploy" | "undeploy" => 73,
+        _ => 1,
+    };
+    if !version.has(since) {
+        return Err(ApiError::too_old(&format!("the target {target}")));
+    }
+    target.parse().map_err(|_| invalid_state(target, node, node.provision_state.as_str()))
+}
+
+fn arguments(
+    mut body: Map<String, Value>,
+    verb: Verb,
+    version: Version,
+) -> Result<Map<String, Value>, ApiError> {
+    body.retain(|_, value| !value.is_null());
+    for name in body.keys() {
+        let Some((_, since, verbs)) = ARGUMENTS.iter().find(|(known, ..)| known == name) else {
+            return Err(ApiError::bad(format!("Unexpected arguments: {}", super::value::shortened(name))));
+        };
+        if !version.has(*since) {
+            return Err(ApiError::too_old(&format!("the argument {name}")));
+        }
+        if !verbs.contains(&verb) {
+            let sentence = format!("\"{name}\" is not valid when setting the provision state target {verb}.");
+            return Err(ApiError::bad(sentence));
+        }
+    }
+    Ok(body)
+}
+
+// === power ===
+
+async fn power(
+    Extract(state): Extract<State>,
+    context: Context,
+    Path(ident): Path<String>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let mut body = body.object()?;
+    let target = target(&mut body)?;
+    let node = find(&state, &context, &ident).await?;
+    let power = target.parse::<PowerTarget>().map_err(|_| {
+        invalid_state(&target, &node, node.power_state.map_or("None", |power_state| power_state.as_str()))
+    })?;
+    if matches!(power, PowerTarget::SoftOff | PowerTarget::SoftReboot) && !context.version.has(27) {
+        return Err(ApiError::too_old(&format!("the target {target}")));
+    }
+    let engine = state.engine.clone();
+    to_the_end(async move { Ok(engine.power(node.uuid, power).await?) }).await?;
+    Ok(accepted(&context, &ident))
+}
+
+// === maintenance ===
+
+async fn enter_maintenance(
+    Extract(state): Extract<State>,
+    context: Context,
+    Path(ident): Path<String>,
+    body: JsonBody,
+) -> Result<StatusCode, ApiError> {
+    let reason = body.object()?.remove("reason").unwrap_or_default();
+    let reason = text("reason", reason, 4096).map_err(ApiError::bad)?;
+    let node = find(&state, &context, &ident).await?;
+    edit(&state, node.uuid, move |node| {
+        set_maintenance(node, true, reason);
+        Ok(())
+    })
+    .await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+async fn leave_maintenance(
+    Extract(state): Extract<State>,
+    context: Context,
+    Path(ident): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let node = find(&state, &context, &ident).await?;
+    edit(&state, node.uuid, |node| {
+        set_maintenance(node, false, None);
+        Ok(())
+    })
+    .await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+// === shared ===
+
+fn target(body: &mut Map<String, Value>) -> Result<String, ApiError> {
+    match body.remove("target") {
+        Some(Value::String(target)) if target.len() <= 64 => Ok(target),
+        Some(_) => Err(ApiError::bad("target must be a string of at most 64 characters.")),
+        None => Err(ApiError::bad("Missing mandatory parameters: target")),
+    }
+}
+
+fn invalid_state(action: &str, node: &Node, state: &str) -> ApiError {
+    ApiError::bad(format!(
+        "The requested action \"{action}\" can not be performed on node \"{}\" while it is in state \"{state}\".",
+        node.uuid
+    ))
+}
+
+fn accepted(context: &Context, ident: &str) -> Response {
+    (StatusCode::ACCEPTED, [(header::LOCATION, context.url(&format!("nodes/{ident}/states")))])
+        .into_response()
+}

@@ -1,0 +1,211 @@
+//! Proving who we are: a session that is kept, or basic authentication; and no second try with credentials that
+//! were refused, because BMCs lock accounts.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bessemer_proto::secret::Secret;
+use futures_util::future::join_all;
+use http::{Method, StatusCode, header};
+use serde_json::json;
+use tracing::{debug, info};
+
+use super::{
+    client::Client,
+    document::Document,
+    pool::{self, Shared},
+    settings::{AuthType, Credentials},
+    transport::{Answer, Authorization, Call},
+};
+use crate::bmc::BmcError;
+
+pub(super) const ROOT: &str = "/redfish/v1/";
+const SESSIONS: &str = "/redfish/v1/SessionService/Sessions";
+const CLOSE_WITHIN: Duration = Duration::from_secs(3);
+
+/// What is known about logging in with one set of credentials.
+#[derive(Default)]
+pub(super) struct Login {
+    /// Locked while logging in: one login at a time, since BMCs have few sessions. A login is bounded by the
+    /// timeouts of its requests.
+    state: tokio::sync::Mutex<State>,
+    refused: Mutex<Option<Instant>>,
+}
+
+#[derive(Default)]
+enum State {
+    #[default]
+    Unknown,
+    Basic,
+    Session {
+        token: Secret,
+        /// Where the session is ended.
+        url: Option<reqwest::Url>,
+    },
+}
+
+impl Login {
+    fn locked_out(&self, lockout: Duration) -> bool {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.is_some_and(|at| at.elapsed() < lockout)
+    }
+
+    fn refuse(&self) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// A session that the BMC does not know any more.
+    async fn forget(&self, stale: &Secret) {
+        let mut state = self.state.lock().await;
+        if matches!(&*state, State::Session { token, .. } if token == stale) {
+            *state = State::Unknown;
+        }
+    }
+}
+
+/// Ends a session that is kept, if there is one.
+async fn close(shared: &Shared) {
+    let state = std::mem::take(&mut *shared.login.state.lock().await);
+    if let State::Session { token, url: Some(url) } = state {
+        let request = shared.http.delete(url).header("x-auth-token", token.reveal()).timeout(CLOSE_WITHIN);
+        if let Err(error) = request.send().await {
+            debug!(error = %error.without_url(), "a session at a BMC could not be ended");
+        }
+    }
+}
+
+/// Ends all sessions.
+pub(super) async fn close_all() {
+    let shared = pool::drain();
+    let closing = join_all(shared.iter().map(|shared| close(shared)));
+    tokio::time::timeout(CLOSE_WITHIN, closing).await.ok();
+}
+
+/// Ends the session of an entry that makes room for another.
+pub(super) fn close_in_background(shared: Arc<Shared>) {
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.spawn(async move { close(&shared).await });
+    }
+}
+
+// === impl Client: authentication ===
+
+impl Client {
+    /// Sends a request as the user of `driver_info`; logs in again once when a session has ended.
+    pub(super) async fn send(&self, call: Call<'_>) -> Result<Answer, BmcError> {
+        let authorization = self.authorization().await?;
+        let answer = self.transport.send(call, &authorization).await?;
+        if answer.status != StatusCode::UNAUTHORIZED {
+            return Ok(answer);
+        }
+        let Authorization::Token(stale) = authorization else { return Err(self.refused()) };
+        self.shared.login.forget(&stale).await;
+        let answer = self.transport.send(call, &self.authorization().await?).await?;
+        if answer.status == StatusCode::UNAUTHORIZED { Err(self.refused()) } else { Ok(answer) }
+    }
+
+    async fn authorization(&self) -> Result<Authorization, BmcError> {
+        let Some(credentials) = &self.settings.credentials else { return Ok(Authorization::Nothing) };
+        self.check_lockout(credentials)?;
+        if self.settings.auth == AuthType::Basic {
+            return Ok(Authorization::Basic(credentials.clone()));
+        }
+        let mut state = self.shared.login.state.lock().await;
+        self.check_lockout(credentials)?;
+        if matches!(*state, State::Unknown) {
+            *state = self.log_in(credentials).await?;
+        }
+        Ok(match &*state {
+            State::Session { token, .. } => Authorization::Token(token.clone()),
+            State::Basic | State::Unknown => Authorization::Basic(credentials.clone()),
+        })
+    }
+
+    async fn log_in(&self, credentials: &Credentials) -> Result<State, BmcError> {
+        let Some(sessions) = self.sessions_link().await? else {
+            return self.without_session("the BMC has no session service");
+        };
+        let body = json!({"UserName": credentials.user, "Password": credentials.password.reveal()});
+        let call = Call { method: &Method::POST, link: &sessions, body: Some(&body), if_match: None };
+        let answer = self.transport.send(call, &Authorization::Nothing).await?;
+        match answer.status {
+            StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(self.refused()),
+            status if status.is_success() => match answer.header("x-auth-token") {
+                Some(token) if !token.is_empty() => {
+                    debug!(bmc = self.transport.address, "session at a BMC opened");
+                    let url = answer.header(header::LOCATION).and_then(|link| self.on_origin(link));
+                    Ok(State::Session { token: Secret::new(token), url })
+                }
+                _ => self.without_session("the BMC's answer has no X-Auth-Token"),
+            },
+            status => self.without_session(&format!("the BMC opens no session: status {}", status.as_u16())),
+        }
+    }
+
+    /// Where sessions are made. The service root can be read by anyone.
+    async fn sessions_link(&self) -> Result<Option<String>, BmcError> {
+        let call = Call { method: &Method::GET, link: ROOT, body: None, if_match: None };
+        let answer = self.transport.send(call, &Authorization::Nothing).await?;
+        if matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return Ok(Some(SESSIONS.to_owned()));
+        }
+        if !answer.status.is_success() {
+            return Err(self.refusal(&call, &answer).error);
+        }
+        let root: Document = self.document(&call, &answer)?;
+        let linked = root.link("/Links/Sessions").map(str::to_owned);
+        Ok(linked.or_else(|| root.link("/SessionService").map(|_| SESSIONS.to_owned())))
+    }
+
+    fn without_session(&self, why: &str) -> Result<State, BmcError> {
+        if self.settings.auth == AuthType::Auto {
+            info!(bmc = self.transport.address, why, "basic authentication is used");
+            return Ok(State::Basic);
+        }
+        Err(BmcError::Unsupported {
+            address: self.transport.address.clone(),
+            what: format!("open a session ({why}): set redfish_auth_type to basic or auto"),
+        })
+    }
+
+    /// A link's path on the BMC's origin: some BMCs name themselves differently in `Location`.
+    pub(super) fn on_origin(&self, link: &str) -> Option<reqwest::Url> {
+        let target = self.transport.origin.join(link).ok()?;
+        let mut url = self.transport.origin.clone();
+        url.set_path(target.path());
+        url.set_query(target.query());
+        Some(url)
+    }
+
+    fn check_lockout(&self, credentials: &Credentials) -> Result<(), BmcError> {
+        if self.shared.login.locked_out(self.transport.pace.lockout) {
+            return Err(self.credentials_error(&credentials.user));
+        }
+        Ok(())
+    }
+
+    fn refused(&self) -> BmcError {
+        let Some(credentials) = &self.settings.credentials else {
+            return BmcError::DriverInfo(format!(
+                "the BMC at {} wants to know who asks: set redfish_username and redfish_password",
+                self.transport.address
+            ));
+        };
+        self.shared.login.refuse();
+        self.credentials_error(&credentials.user)
+    }
+
+    fn credentials_error(&self, user: &str) -> BmcError {
+        BmcError::Credentials { address: self.transport.address.clone(), user: user.to_owned() }
+    }
+
+    /// Text of the BMC without our password, should it repeat it.
+    pub(super) fn masked(&self, text: String) -> String {
+        match &self.settings.credentials {
+            Some(who) if !who.password.is_empty() => text.replace(who.password.reveal(), "******"),
+            _ => text,
+        }
+    }
+}

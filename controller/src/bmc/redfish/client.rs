@@ -1,0 +1,144 @@
+//! Reads and changes of resources.
+
+use std::sync::Arc;
+
+use http::{Method, StatusCode, header};
+use serde_json::Value;
+
+use super::{
+    Pace,
+    document::{Document, error_sentence, message_ids},
+    pool::{self, Shared},
+    settings::Settings,
+    transport::{Answer, Call, Transport},
+};
+use crate::bmc::BmcError;
+
+/// Speaks with one BMC.
+pub(super) struct Client {
+    pub(super) settings: Settings,
+    pub(super) transport: Transport,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// The BMC understood a change and refused it.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    /// Message ids without registry and version.
+    pub(super) ids: Vec<String>,
+    pub(super) error: BmcError,
+}
+
+impl From<Refusal> for BmcError {
+    fn from(refusal: Refusal) -> Self {
+        refusal.error
+    }
+}
+
+impl Client {
+    pub(super) fn new(settings: Settings, pace: Pace) -> Result<Self, BmcError> {
+        let shared = pool::shared(&settings, &pace)?;
+        let transport = Transport {
+            http: shared.http.clone(),
+            origin: settings.origin.clone(),
+            address: settings.address(),
+            pace,
+        };
+        Ok(Self { settings, transport, shared })
+    }
+
+    /// Reads a resource.
+    pub(super) async fn get(&self, link: &str) -> Result<Document, BmcError> {
+        let call = Call { method: &Method::GET, link, body: None, if_match: None };
+        let answer = self.send(call).await?;
+        if answer.status.is_success() {
+            self.document(&call, &answer)
+        } else {
+            Err(self.refusal(&call, &answer).error)
+        }
+    }
+
+    /// Reads a resource that need not be there.
+    pub(super) async fn find(&self, link: &str) -> Result<Option<Document>, BmcError> {
+        match self.get(link).await {
+            Ok(document) => Ok(Some(document)),
+            Err(BmcError::Refused { status: 404 | 405 | 501, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Posts to an action and waits for the task that the BMC may make of it. `Ok(Err(_))`: the BMC refused.
+    pub(super) async fn post(&self, link: &str, body: &Value) -> Result<Result<(), Refusal>, BmcError> {
+        let call = Call { method: &Method::POST, link, body: Some(body), if_match: None };
+        let answer = self.send(call).await?;
+        self.finish(&call, answer).await
+    }
+
+    /// Changes properties of a resource. Sends its entity tag when the BMC insists.
+    pub(super) async fn patch(&self, link: &str, body: &Value) -> Result<Result<(), Refusal>, BmcError> {
+        let call = Call { method: &Method::PATCH, link, body: Some(body), if_match: None };
+        let answer = self.send(call).await?;
+        if !wants_tag(answer.status) {
+            return self.finish(&call, answer).await;
+        }
+        let Some(tag) = self.get(link).await?.etag else { return self.finish(&call, answer).await };
+        let tagged = Call { if_match: Some(&tag), ..call };
+        let answer = self.send(tagged).await?;
+        match tag.strip_prefix("W/") {
+            // Some BMCs hand out weak tags and only take strong ones.
+            Some(strong) if wants_tag(answer.status) => {
+                let tagged = Call { if_match: Some(strong), ..call };
+                let answer = self.send(tagged).await?;
+                self.finish(&tagged, answer).await
+            }
+            _ => self.finish(&tagged, answer).await,
+        }
+    }
+
+    async fn finish(&self, call: &Call<'_>, answer: Answer) -> Result<Result<(), Refusal>, BmcError> {
+        if answer.status == StatusCode::ACCEPTED {
+            return self.wait_for_task(call, &answer).await.map(Ok);
+        }
+        if answer.status.is_success() {
+            return Ok(Ok(()));
+        }
+        Ok(Err(self.refusal(call, &answer)))
+    }
+
+    pub(super) fn document(&self, call: &Call<'_>, answer: &Answer) -> Result<Document, BmcError> {
+        let malformed = |problem: &str| BmcError::Malformed {
+            address: self.transport.address.clone(),
+            what: call.what(),
+            problem: problem.to_owned(),
+        };
+        let value: Value = serde_json::from_slice(&answer.body).map_err(|_| malformed("no JSON"))?;
+        if !value.is_object() {
+            return Err(malformed("no JSON object"));
+        }
+        let tag = answer.header(header::ETAG).or_else(|| value.get("@odata.etag")?.as_str());
+        let etag = tag.map(str::to_owned);
+        Ok(Document { path: call.link.to_owned(), address: self.transport.address.clone(), etag, value })
+    }
+
+    pub(super) fn refusal(&self, call: &Call<'_>, answer: &Answer) -> Refusal {
+        Refusal {
+            status: answer.status,
+            ids: message_ids(&answer.body),
+            error: BmcError::Refused {
+                address: self.transport.address.clone(),
+                what: call.what(),
+                status: answer.status.as_u16(),
+                message: self.masked(error_sentence(&answer.body)),
+            },
+        }
+    }
+
+    pub(super) fn unsupported(&self, what: impl Into<String>) -> BmcError {
+        BmcError::Unsupported { address: self.transport.address.clone(), what: what.into() }
+    }
+}
+
+fn wants_tag(status: StatusCode) -> bool {
+    matches!(status, StatusCode::PRECONDITION_FAILED | StatusCode::PRECONDITION_REQUIRED)
+}

@@ -1,0 +1,230 @@
+//! Virtual media: below the system, or below its managers.
+
+use async_trait::async_trait;
+use http::StatusCode;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tracing::{debug, info};
+use url::Url;
+
+use super::{Machine, auth::ROOT, client::Refusal, document::Document};
+use crate::bmc::{BmcError, Changed, MediaKind, VirtualMedia};
+
+const INSERT: &str = "VirtualMedia.InsertMedia";
+const EJECT: &str = "VirtualMedia.EjectMedia";
+const MAX_SERVER_ERRORS: u32 = 3;
+
+#[async_trait]
+impl VirtualMedia for Machine {
+    async fn insert(&self, kind: MediaKind, url: &Url) -> Result<Changed, BmcError> {
+        let slots = self.slots(kind).await?;
+        if slots.iter().any(|slot| slot.holds(url)) {
+            return Ok(Changed::Already);
+        }
+        for slot in slots.iter().filter(|slot| slot.occupied()) {
+            // Some BMCs call a slot occupied that is not: the insertion shows.
+            if let Err(refusal) = self.empty(slot).await? {
+                info!(bmc = self.client.transport.address, reason = %refusal.error, "ejection refused");
+            }
+        }
+        let mut refused = None;
+        for slot in &slots {
+            match self.insert_into(slot, url).await? {
+                Ok(()) => return self.wait_until_inserted(slot, url).await.map(|()| Changed::Yes),
+                // Some BMCs show slots that take nothing: the next one may.
+                Err(refusal) if try_next(refusal.status) => refused = Some(refusal),
+                Err(refusal) => return Err(refusal.into()),
+            }
+        }
+        Err(match refused {
+            Some(refusal) => refusal.into(),
+            None => self.client.unsupported(format!("insert a medium: it has no virtual {}", name(kind))),
+        })
+    }
+
+    async fn eject(&self, kind: MediaKind) -> Result<Changed, BmcError> {
+        let mut changed = Changed::Already;
+        for slot in self.slots(kind).await?.iter().filter(|slot| slot.occupied()) {
+            self.empty(slot).await??;
+            changed = Changed::Yes;
+        }
+        Ok(changed)
+    }
+
+    async fn has(&self, kind: MediaKind) -> Result<bool, BmcError> {
+        Ok(!self.slots(kind).await?.is_empty())
+    }
+}
+
+fn name(kind: MediaKind) -> &'static str {
+    match kind {
+        MediaKind::Cd => "CD or DVD drive",
+        MediaKind::Floppy => "floppy drive or USB stick",
+    }
+}
+
+fn try_next(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_REQUEST
+            | StatusCode::NOT_FOUND
+            | StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::NOT_IMPLEMENTED
+    )
+}
+
+/// One virtual drive.
+struct Slot(Document);
+
+impl Slot {
+    fn takes(&self, kinds: &[&str]) -> bool {
+        let types = self.0.texts("/MediaTypes").unwrap_or_default();
+        types.iter().any(|known| kinds.contains(known))
+    }
+
+    fn occupied(&self) -> bool {
+        self.0.flag("/Inserted").unwrap_or_else(|| self.0.text("/Image").is_some())
+    }
+
+    /// Whether it has this very image. BMCs may shorten the name of the image or leave it out.
+    fn holds(&self, url: &Url) -> bool {
+        self.occupied() && self.0.text("/Image") == Some(url.as_str())
+    }
+
+    fn holds_something_else(&self, url: &Url) -> bool {
+        self.0.text("/Image").is_some_and(|image| image.contains("://") && image != url.as_str())
+    }
+}
+
+/// Slots of a kind, best first. No slot serves both kinds, so that a CD and a floppy can be in at the same time.
+fn sort_out(slots: Vec<Slot>, kind: MediaKind) -> Vec<Slot> {
+    let (floppies, others): (Vec<_>, Vec<_>) =
+        slots.into_iter().partition(|slot| slot.takes(&["Floppy", "USBStick"]));
+    let (mut both, only_floppy): (Vec<_>, Vec<_>) =
+        floppies.into_iter().partition(|slot| slot.takes(&["CD", "DVD"]));
+    let mut cd: Vec<_> = others.into_iter().filter(|slot| slot.takes(&["CD", "DVD"])).collect();
+    let mut floppy = only_floppy;
+    if !cd.is_empty() {
+        floppy.append(&mut both);
+    } else if floppy.is_empty() && both.len() > 1 {
+        floppy.extend(both.pop());
+    }
+    cd.append(&mut both);
+    cd.sort_by_key(|slot| !slot.takes(&["CD"]));
+    match kind {
+        MediaKind::Cd => cd,
+        MediaKind::Floppy => floppy,
+    }
+}
+
+impl Machine {
+    /// The system's own drives; its managers' when it has none of that kind.
+    async fn slots(&self, kind: MediaKind) -> Result<Vec<Slot>, BmcError> {
+        let system = self.system().await?;
+        let own = sort_out(self.slots_below(&system).await?, kind);
+        if !own.is_empty() {
+            return Ok(own);
+        }
+        let mut slots = Vec::new();
+        for manager in self.managers(&system).await? {
+            slots.extend(self.slots_below(&manager).await?);
+        }
+        Ok(sort_out(slots, kind))
+    }
+
+    async fn managers(&self, system: &Document) -> Result<Vec<Document>, BmcError> {
+        let mut links = system.links("/Links/ManagedBy");
+        if links.is_empty()
+            && let Some(all) = self.client.get(ROOT).await?.link("/Managers")
+        {
+            links = self.client.get(all).await?.links("/Members");
+        }
+        let mut managers = Vec::new();
+        for link in links {
+            managers.extend(self.client.find(&link).await?);
+        }
+        Ok(managers)
+    }
+
+    async fn slots_below(&self, owner: &Document) -> Result<Vec<Slot>, BmcError> {
+        let Some(link) = owner.link("/VirtualMedia") else { return Ok(Vec::new()) };
+        let Some(collection) = self.client.find(link).await? else { return Ok(Vec::new()) };
+        let mut slots = Vec::new();
+        for link in collection.links("/Members") {
+            slots.extend(self.client.find(&link).await?.map(Slot));
+        }
+        Ok(slots)
+    }
+
+    async fn insert_into(&self, slot: &Slot, url: &Url) -> Result<Result<(), Refusal>, BmcError> {
+        let full = json!({"Image": url, "Inserted": true, "WriteProtected": true});
+        let Some(link) = slot.0.action_target(INSERT) else {
+            return self.client.patch(&slot.0.path, &full).await;
+        };
+        let transfer = url.scheme().to_ascii_uppercase();
+        let bodies = [
+            full,
+            json!({"Image": url}),
+            json!({"Image": url, "TransferProtocolType": transfer, "TransferMethod": "Stream"}),
+        ];
+        let mut last = None;
+        for body in &bodies {
+            match self.insert_patiently(link, body).await? {
+                // Parameters that this BMC does not know, or misses.
+                Err(refusal) if refusal.status == StatusCode::BAD_REQUEST => {
+                    debug!(bmc = self.client.transport.address, reason = %refusal.error, "insertion refused");
+                    last.get_or_insert(refusal);
+                }
+                other => return Ok(other),
+            }
+        }
+        Ok(last.map_or(Ok(()), Err))
+    }
+
+    /// Some BMCs answer an insertion right after an ejection with a server error.
+    async fn insert_patiently(&self, link: &str, body: &Value) -> Result<Result<(), Refusal>, BmcError> {
+        for _ in 0..MAX_SERVER_ERRORS {
+            match self.client.post(link, body).await? {
+                Err(refusal) if refusal.status.is_server_error() => {
+                    info!(bmc = self.client.transport.address, reason = %refusal.error, "insertion is tried again");
+                }
+                other => return Ok(other),
+            }
+            tokio::time::sleep(self.client.transport.pace.media).await;
+        }
+        self.client.post(link, body).await
+    }
+
+    /// BMCs say yes before, and sometimes instead of, doing it.
+    async fn wait_until_inserted(&self, slot: &Slot, url: &Url) -> Result<(), BmcError> {
+        let pace = self.client.transport.pace;
+        let until = Instant::now() + pace.task / 4;
+        let mut pause = pace.poll;
+        loop {
+            let found = Slot(self.client.get(&slot.0.path).await?);
+            if found.occupied() && !found.holds_something_else(url) {
+                return Ok(());
+            }
+            if Instant::now() + pause > until {
+                return Err(found.0.malformed(if found.occupied() {
+                    "another medium is inserted: eject it at the BMC"
+                } else {
+                    "the medium was accepted but is not inserted: can the BMC reach this controller's file server?"
+                }));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(pace.poll_max);
+        }
+    }
+
+    /// Ejects. A refusal counts only when the slot is still occupied.
+    async fn empty(&self, slot: &Slot) -> Result<Result<(), Refusal>, BmcError> {
+        let result = match slot.0.action_target(EJECT) {
+            Some(link) => self.client.post(link, &json!({})).await?,
+            None => self.client.patch(&slot.0.path, &json!({"Image": null, "Inserted": false})).await?,
+        };
+        let Err(refusal) = result else { return Ok(Ok(())) };
+        let still = Slot(self.client.get(&slot.0.path).await?).occupied();
+        Ok(if still { Err(refusal) } else { Ok(()) })
+    }
+}

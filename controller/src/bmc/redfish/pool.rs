@@ -1,0 +1,97 @@
+//! What is kept per BMC and credentials for as long as the process runs: connections, session, a refusal.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+    time::Instant,
+};
+
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    Pace,
+    auth::{self, Login},
+    settings::{Settings, Verify},
+    tls,
+};
+use crate::bmc::BmcError;
+
+/// BMCs remembered at once; the one not used for longest makes room.
+const CAPACITY: usize = 1024;
+
+/// What connections to one BMC with the same credentials share.
+pub(super) struct Shared {
+    pub(super) http: reqwest::Client,
+    pub(super) login: Login,
+}
+
+type Key = [u8; 32];
+
+#[derive(Default)]
+struct Pool {
+    entries: HashMap<Key, (Arc<Shared>, Instant)>,
+}
+
+static POOL: LazyLock<Mutex<Pool>> = LazyLock::new(Mutex::default);
+
+/// The shared part for `settings`, made when there is none.
+pub(super) fn shared(settings: &Settings, pace: &Pace) -> Result<Arc<Shared>, BmcError> {
+    let key = key(settings);
+    let now = Instant::now();
+    let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((shared, used)) = pool.entries.get_mut(&key) {
+        *used = now;
+        return Ok(Arc::clone(shared));
+    }
+    let shared = Arc::new(Shared { http: http_client(settings, pace)?, login: Login::default() });
+    if pool.entries.len() >= CAPACITY
+        && let Some(oldest) = pool.entries.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| *key)
+    {
+        pool.entries.remove(&oldest).into_iter().for_each(|(idle, _)| auth::close_in_background(idle));
+    }
+    pool.entries.insert(key, (Arc::clone(&shared), now));
+    Ok(shared)
+}
+
+/// Empties the pool.
+pub(super) fn drain() -> Vec<Arc<Shared>> {
+    let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    pool.entries.drain().map(|(_, (shared, _))| shared).collect()
+}
+
+fn http_client(settings: &Settings, pace: &Pace) -> Result<reqwest::Client, BmcError> {
+    let unusable = |error: &dyn std::fmt::Display| {
+        BmcError::DriverInfo(format!("redfish_verify_ca: its certificates cannot be used: {error}"))
+    };
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls::config(&settings.verify).map_err(|e| unusable(&e))?)
+        .connect_timeout(pace.connect)
+        .timeout(pace.request)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .http1_only()
+        .pool_max_idle_per_host(2)
+        .pool_idle_timeout(std::time::Duration::from_secs(20))
+        .build()
+        .map_err(|e| unusable(&e))
+}
+
+fn key(settings: &Settings) -> Key {
+    let mut hash = Sha256::new();
+    let mut part = |bytes: &[u8]| {
+        hash.update(bytes.len().to_le_bytes());
+        hash.update(bytes);
+    };
+    part(settings.origin.as_str().as_bytes());
+    if let Some(credentials) = &settings.credentials {
+        part(credentials.user.as_bytes());
+        part(credentials.password.reveal().as_bytes());
+    }
+    part(format!("{:?}", settings.auth).as_bytes());
+    match &settings.verify {
+        Verify::Public => part(b"public"),
+        Verify::Nothing => part(b"nothing"),
+        Verify::Own(certificates) => certificates.iter().for_each(|certificate| part(certificate)),
+    }
+    hash.finalize().into()
+}

@@ -1,0 +1,139 @@
+//! Power.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::StatusCode;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tracing::debug;
+
+use super::{Machine, document::Document};
+use crate::{
+    bmc::{BmcError, Changed, Power, PowerAction},
+    node::PowerState,
+};
+
+const RESET: &str = "ComputerSystem.Reset";
+const MAX_CONFLICTS: u32 = 6;
+
+#[async_trait]
+impl Power for Machine {
+    async fn state(&self) -> Result<PowerState, BmcError> {
+        state_of(&self.system().await?)
+    }
+
+    async fn set(&self, action: PowerAction) -> Result<Changed, BmcError> {
+        let system = self.system().await?;
+        if state_of(&system)? == target(action) && !in_transition(&system) {
+            return Ok(Changed::Already);
+        }
+        let link = system
+            .action_target(RESET)
+            .ok_or_else(|| self.client.unsupported("change power: the system has no Reset action"))?;
+        let body = json!({"ResetType": self.reset_type(&system, action).await?});
+        let mut conflicts = 0;
+        loop {
+            let Err(refusal) = self.client.post(link, &body).await? else { return Ok(Changed::Yes) };
+            let unwilling = matches!(refusal.status, StatusCode::CONFLICT | StatusCode::BAD_REQUEST);
+            if unwilling && self.state().await.ok() == Some(target(action)) {
+                return Ok(Changed::Already);
+            }
+            if refusal.status != StatusCode::CONFLICT || conflicts == MAX_CONFLICTS {
+                return Err(refusal.into());
+            }
+            debug!(bmc = self.client.transport.address, "the BMC is not ready for a reset yet");
+            conflicts += 1;
+            tokio::time::sleep(self.client.transport.pace.conflict).await;
+        }
+    }
+
+    async fn wait_for(&self, state: PowerState, within: Duration) -> Result<(), BmcError> {
+        let pace = self.client.transport.pace;
+        let until = Instant::now() + within;
+        let mut pause = pace.poll;
+        loop {
+            // The last look may begin at the deadline.
+            let problem = match tokio::time::timeout_at(until + pace.poll_max, self.state()).await {
+                Ok(Ok(found)) if found == state => return Ok(()),
+                Ok(Ok(_)) | Err(_) => None,
+                // BMCs are busy around a change of power: only the deadline ends the wait.
+                Ok(Err(error)) if passing(&error) => Some(error),
+                Ok(Err(error)) => return Err(error),
+            };
+            let now = Instant::now();
+            if now >= until {
+                let (address, seconds) = (self.client.transport.address.clone(), within.as_secs());
+                return Err(problem.unwrap_or(BmcError::PowerUnchanged { address, wanted: state, seconds }));
+            }
+            tokio::time::sleep_until(until.min(now + pause)).await;
+            pause = (pause * 2).min(pace.poll_max);
+        }
+    }
+}
+
+impl Machine {
+    /// The word this BMC knows for an action.
+    async fn reset_type(&self, system: &Document, action: PowerAction) -> Result<&'static str, BmcError> {
+        let words: &[&'static str] = match action {
+            PowerAction::On => &["On", "ForceOn"],
+            PowerAction::ForceOff => &["ForceOff"],
+            PowerAction::GracefulShutdown => &["GracefulShutdown", "PushPowerButton"],
+        };
+        let Some(allowed) = self.allowed_resets(system).await? else { return Ok(words[0]) };
+        let known = words.iter().find(|word| allowed.iter().any(|allowed| allowed == *word));
+        known.copied().ok_or_else(|| {
+            self.client.unsupported(format!("do {}: it only offers {}", words[0], allowed.join(", ")))
+        })
+    }
+
+    /// `None` when the BMC does not say.
+    async fn allowed_resets(&self, system: &Document) -> Result<Option<Vec<String>>, BmcError> {
+        let listed = |values: Option<&Value>| {
+            let words = values?.as_array()?.iter().filter_map(Value::as_str).take(32).map(str::to_owned);
+            Some(words.collect::<Vec<_>>()).filter(|words| !words.is_empty())
+        };
+        let action = system.action(RESET);
+        if let Some(words) = listed(action.and_then(|a| a.get("ResetType@Redfish.AllowableValues"))) {
+            return Ok(Some(words));
+        }
+        let Some(info) = action.and_then(|a| a.get("@Redfish.ActionInfo")?.as_str()) else { return Ok(None) };
+        let Some(info) = self.client.find(info).await? else { return Ok(None) };
+        let parameters = info.value.get("Parameters").and_then(Value::as_array).into_iter().flatten();
+        let mut reset = parameters.filter(|p| p.get("Name").and_then(Value::as_str) == Some("ResetType"));
+        Ok(listed(reset.next().and_then(|parameter| parameter.get("AllowableValues"))))
+    }
+}
+
+fn target(action: PowerAction) -> PowerState {
+    match action {
+        PowerAction::On => PowerState::On,
+        PowerAction::ForceOff | PowerAction::GracefulShutdown => PowerState::Off,
+    }
+}
+
+/// A machine on its way to a state is not in it yet.
+fn state_of(system: &Document) -> Result<PowerState, BmcError> {
+    match system.text("/PowerState") {
+        Some("On" | "PoweringOff" | "Paused") => Ok(PowerState::On),
+        Some("Off" | "PoweringOn") => Ok(PowerState::Off),
+        Some(other) => {
+            let other: String = other.chars().take(40).collect();
+            Err(system.malformed(format!("an unknown PowerState \"{other}\"")))
+        }
+        None => Err(system.malformed("no PowerState")),
+    }
+}
+
+fn in_transition(system: &Document) -> bool {
+    matches!(system.text("/PowerState"), Some("PoweringOn" | "PoweringOff"))
+}
+
+/// Whether a problem may go away by itself.
+fn passing(error: &BmcError) -> bool {
+    match error {
+        BmcError::Unreachable { .. } | BmcError::Timeout { .. } | BmcError::Malformed { .. } => true,
+        BmcError::Refused { status, .. } => *status >= 500,
+        _ => false,
+    }
+}

@@ -1,0 +1,215 @@
+//! One HTTP exchange with a BMC, bounded in size and time, repeated where that is safe.
+
+use std::{error::Error as _, time::Duration};
+
+use bessemer_proto::secret::Secret;
+use http::{HeaderMap, Method, StatusCode, header};
+use serde_json::Value;
+use tokio::time::Instant;
+use tracing::debug;
+use url::Url;
+
+use super::{Pace, settings::Credentials};
+use crate::bmc::BmcError;
+
+const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+const MAX_LINK_BYTES: usize = 2048;
+const MAX_REPEATS: u32 = 3;
+const MAX_REDIRECTS: u32 = 3;
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(10);
+const TOKEN_HEADER: &str = "x-auth-token";
+
+/// Sends requests to one origin.
+pub(super) struct Transport {
+    pub(super) http: reqwest::Client,
+    pub(super) origin: Url,
+    pub(super) address: String,
+    pub(super) pace: Pace,
+}
+
+/// A request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call<'a> {
+    pub(super) method: &'a Method,
+    pub(super) link: &'a str,
+    /// May hold a password.
+    pub(super) body: Option<&'a Value>,
+    pub(super) if_match: Option<&'a str>,
+}
+
+/// How a request proves who sends it.
+#[derive(Clone, Debug)]
+pub(super) enum Authorization {
+    Nothing,
+    Basic(Credentials),
+    Token(Secret),
+}
+
+/// What came back, whatever its status.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+/// A failed exchange.
+struct Failure {
+    error: BmcError,
+    /// The request may have reached the BMC.
+    sent: bool,
+    /// Trying again may help.
+    passing: bool,
+}
+
+impl Call<'_> {
+    /// The request as messages show it.
+    pub(super) fn what(&self) -> String {
+        let link: String = self.link.chars().take(256).collect();
+        format!("{} {link}", self.method)
+    }
+}
+
+impl Answer {
+    pub(super) fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// How long the BMC asks to wait.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        let seconds = self.header(header::RETRY_AFTER)?.trim().parse().ok()?;
+        Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
+    }
+}
+
+impl Transport {
+    /// Sends a request; repeats it after broken connections, and where the BMC says that it is busy. What may have
+    /// changed something is only repeated when the BMC cannot have acted on it.
+    pub(super) async fn send(&self, call: Call<'_>, auth: &Authorization) -> Result<Answer, BmcError> {
+        let until = Instant::now() + self.pace.retry_until;
+        let mut repeats = 0;
+        loop {
+            let result = self.follow(call, auth).await;
+            let pause = self.pace.retry * 2_u32.pow(repeats);
+            if repeats == MAX_REPEATS || Instant::now() + pause > until {
+                return result.map_err(|failure| failure.error);
+            }
+            let pause = match result {
+                Err(failure) if failure.repeatable(call.method) => pause,
+                Err(failure) => return Err(failure.error),
+                Ok(answer) if busy(call.method, answer.status) => answer.retry_after().unwrap_or(pause),
+                Ok(answer) => return Ok(answer),
+            };
+            debug!(bmc = self.address, request = call.what(), "request to a BMC is repeated");
+            repeats += 1;
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Follows redirections of reads within the origin: some BMCs add or remove a slash.
+    async fn follow(&self, call: Call<'_>, auth: &Authorization) -> Result<Answer, Failure> {
+        let mut url = self.resolve(call.link, &call).map_err(Failure::lasting)?;
+        for _ in 0..MAX_REDIRECTS {
+            let answer = self.exchange(call, url.clone(), auth).await?;
+            let target = answer.header(header::LOCATION).filter(|_| answer.status.is_redirection());
+            match target {
+                Some(target) if call.method == Method::GET => {
+                    url = self.resolve(target, &call).map_err(Failure::lasting)?;
+                }
+                _ => return Ok(answer),
+            }
+        }
+        Err(Failure::lasting(self.malformed(&call, "too many redirections")))
+    }
+
+    async fn exchange(&self, call: Call<'_>, url: Url, auth: &Authorization) -> Result<Answer, Failure> {
+        let mut request = self
+            .http
+            .request(call.method.clone(), url)
+            .header(header::ACCEPT, "application/json")
+            .header("OData-Version", "4.0");
+        request = match auth {
+            Authorization::Nothing => request,
+            Authorization::Basic(who) => request.basic_auth(&who.user, Some(who.password.reveal())),
+            Authorization::Token(token) => request.header(TOKEN_HEADER, token.reveal()),
+        };
+        if let Some(body) = call.body {
+            request = request.json(body);
+        }
+        if let Some(tag) = call.if_match {
+            request = request.header(header::IF_MATCH, tag);
+        }
+        let mut response = request.send().await.map_err(|error| self.failure(&call, error))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.failure(&call, error))? {
+            if body.len() + chunk.len() > MAX_BODY_BYTES {
+                return Err(Failure::lasting(self.malformed(&call, "an answer of more than 4 MiB")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer { status, headers, body })
+    }
+
+    /// Where a link of the BMC leads; only to itself.
+    fn resolve(&self, link: &str, call: &Call<'_>) -> Result<Url, BmcError> {
+        let url = Some(link)
+            .filter(|link| link.len() <= MAX_LINK_BYTES)
+            .and_then(|link| self.origin.join(link).ok())
+            .ok_or_else(|| self.malformed(call, "a link that cannot be followed"))?;
+        let bare = url.username().is_empty() && url.password().is_none();
+        if bare && url.origin() == self.origin.origin() {
+            Ok(url)
+        } else {
+            Err(self.malformed(call, "a link to another host, which is not followed"))
+        }
+    }
+
+    fn malformed(&self, call: &Call<'_>, problem: &str) -> BmcError {
+        BmcError::Malformed { address: self.address.clone(), what: call.what(), problem: problem.to_owned() }
+    }
+
+    fn failure(&self, call: &Call<'_>, error: reqwest::Error) -> Failure {
+        let error = error.without_url();
+        let address = self.address.clone();
+        let sent = !error.is_connect();
+        if let Some(problem) = certificate_problem(&error) {
+            return Failure::lasting(BmcError::Certificate { address, source: problem });
+        }
+        if sent && error.is_timeout() {
+            let seconds = self.pace.request.as_secs();
+            return Failure::lasting(BmcError::Timeout { address, what: call.what(), seconds });
+        }
+        Failure { error: BmcError::Unreachable { address, source: error }, sent, passing: true }
+    }
+}
+
+fn busy(method: &Method, status: StatusCode) -> bool {
+    status == StatusCode::TOO_MANY_REQUESTS || (status.is_server_error() && method == Method::GET)
+}
+
+/// The TLS library's reason, when it refused the BMC's certificate.
+fn certificate_problem(error: &reqwest::Error) -> Option<rustls::Error> {
+    let mut cause = error.source();
+    while let Some(current) = cause {
+        if let Some(problem @ rustls::Error::InvalidCertificate(_)) = current.downcast_ref() {
+            return Some(problem.clone());
+        }
+        // An I/O error hides what it wraps from `source`.
+        let wrapped = current.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = match wrapped {
+            Some(inner) => Some(inner),
+            None => current.source(),
+        };
+    }
+    None
+}
+
+impl Failure {
+    fn lasting(error: BmcError) -> Self {
+        Self { error, sent: true, passing: false }
+    }
+
+    fn repeatable(&self, method: &Method) -> bool {
+        self.passing && (!self.sent || method == Method::GET)
+    }
+}

@@ -1,0 +1,155 @@
+//! `bessemer deploy`: from an image to a running machine in one command.
+
+mod watch;
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use super::{
+    arguments::hints,
+    client::Client,
+    node::{add, member},
+    output::Output,
+    wait,
+};
+use crate::node::ProvisionState;
+use watch::Watch;
+
+/// Keys of `instance_info` that describe an image: those of an earlier deploy must not mix with this one's.
+const IMAGE_KEYS: &[&str] = &[
+    "image_source",
+    "image_checksum",
+    "image_os_hash_algo",
+    "image_os_hash_value",
+    "image_disk_format",
+    "image_url",
+    "root_device",
+];
+
+/// `bessemer deploy …`
+#[derive(Debug, Args)]
+pub(super) struct Deploy {
+    /// UUID or name of the node.
+    node: String,
+    /// The disk image: raw, or raw packed by gzip or zstd.
+    #[arg(long, value_name = "URL")]
+    image: Url,
+    #[command(flatten)]
+    digest: Digest,
+    /// Which disk to write: a JSON object, or KEY=VALUE several times (serial, wwn, size, name, …). Default: the
+    /// smallest disk of at least 4 GiB.
+    #[arg(long, value_name = "HINT")]
+    root_device: Vec<String>,
+    /// Deploys anew a node that is active.
+    #[arg(long)]
+    rebuild: bool,
+    /// Shows the progress until the machine runs; the exit code tells whether it does.
+    #[arg(long)]
+    watch: bool,
+    /// Seconds to watch at most.
+    #[arg(long, default_value_t = 3600, value_name = "SECONDS")]
+    timeout: u64,
+}
+
+/// How the image is known to be right.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Digest {
+    /// SHA-256 of the file at the URL.
+    #[arg(long, value_name = "HEX", value_parser = hexadecimal::<64>)]
+    sha256: Option<String>,
+    /// SHA-512 of the file at the URL.
+    #[arg(long, value_name = "HEX", value_parser = hexadecimal::<128>)]
+    sha512: Option<String>,
+    /// A checksum file, such as SHA256SUMS.
+    #[arg(long, value_name = "URL")]
+    checksum_url: Option<Url>,
+}
+
+fn hexadecimal<const LENGTH: usize>(text: &str) -> Result<String, String> {
+    if text.len() == LENGTH && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err(format!("expected {LENGTH} hexadecimal characters"))
+}
+
+impl Deploy {
+    /// Runs it.
+    pub(super) async fn run(self, client: &Client, output: &Output) -> anyhow::Result<()> {
+        let wanted = self.instance_info().map_err(anyhow::Error::msg)?;
+        let path = ["nodes", self.node.as_str()];
+        let node = client.get(&path, &[("fields", "instance_info".to_owned())]).await?;
+        client.patch(&path, &patch(&node["instance_info"], &wanted)).await?;
+        let target = if self.rebuild { "rebuild" } else { "active" };
+        client.put(&["nodes", &self.node, "states", "provision"], &json!({"target": target})).await?;
+        if !self.watch {
+            let sentence = format!(
+                "the deploy of node {0} has begun; `bessemer node show {0}` shows how far it is",
+                self.node
+            );
+            output.done(&sentence, &json!({"node": self.node, "target": "active"}))?;
+            return Ok(());
+        }
+        let mut watch = Watch::new(&self.node, *output);
+        let timeout = Duration::from_secs(self.timeout);
+        let ended =
+            wait::until(client, &self.node, ProvisionState::Active, timeout, |sight| watch.see(&sight)).await;
+        watch.finish();
+        let node = ended?;
+        output.done(&format!("node {} is active", self.node), &node)?;
+        Ok(())
+    }
+
+    fn instance_info(&self) -> Result<Map<String, Value>, String> {
+        let mut info = Map::new();
+        info.insert("image_source".into(), self.image.as_str().into());
+        let hash = [("sha256", &self.digest.sha256), ("sha512", &self.digest.sha512)];
+        for (algorithm, value) in hash {
+            if let Some(value) = value {
+                info.insert("image_os_hash_algo".into(), algorithm.into());
+                info.insert("image_os_hash_value".into(), value.clone().into());
+            }
+        }
+        if let Some(url) = &self.digest.checksum_url {
+            info.insert("image_checksum".into(), url.as_str().into());
+        }
+        if !self.root_device.is_empty() {
+            info.insert("root_device".into(), hints(&self.root_device)?.into());
+        }
+        Ok(info)
+    }
+}
+
+/// The operations that make `wanted` the image of a node whose `instance_info` is `present`.
+fn patch(present: &Value, wanted: &Map<String, Value>) -> Value {
+    let mut operations: Vec<Value> = IMAGE_KEYS
+        .iter()
+        .filter(|key| present.get(**key).is_some() && !wanted.contains_key(**key))
+        .map(|key| json!({"op": "remove", "path": member("instance_info", key)}))
+        .collect();
+    operations.extend(wanted.iter().map(|(key, value)| add(&member("instance_info", key), value.clone())));
+    operations.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_deploy_left_does_not_mix_with_this_one() {
+        let present =
+            json!({"image_checksum": "http://old/SUMS", "image_source": "http://old", "capabilities": {}});
+        let wanted = json!({"image_source": "http://new", "image_os_hash_algo": "sha256"});
+        assert_eq!(
+            patch(&present, wanted.as_object().unwrap()),
+            json!([
+                {"op": "remove", "path": "/instance_info/image_checksum"},
+                {"op": "add", "path": "/instance_info/image_os_hash_algo", "value": "sha256"},
+                {"op": "add", "path": "/instance_info/image_source", "value": "http://new"},
+            ])
+        );
+    }
+}

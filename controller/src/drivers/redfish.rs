@@ -1,0 +1,51 @@
+//! `redfish`: any machine whose BMC speaks Redfish (DMTF DSP0266).
+
+use super::{Driver, Interface};
+
+pub(super) const DRIVER: Driver = Driver { name: "redfish", interfaces: INTERFACES, properties: PROPERTIES };
+
+const fn only(kind: &'static str, name: &'static [&'static str; 1]) -> Interface {
+    Interface { kind, default: name[0], enabled: name }
+}
+
+const INTERFACES: &[Interface] = &[
+    only("bios", &["no-bios"]),
+    only("boot", &["redfish-virtual-media"]),
+    only("console", &["no-console"]),
+    only("deploy", &["direct"]),
+    only("firmware", &["no-firmware"]),
+    only("inspect", &["no-inspect"]),
+    only("management", &["redfish"]),
+    only("network", &["noop"]),
+    only("power", &["redfish"]),
+    only("raid", &["no-raid"]),
+    only("rescue", &["no-rescue"]),
+    only("storage", &["noop"]),
+    only("vendor", &["no-vendor"]),
+];
+
+const PROPERTIES: &[(&str, &str)] = &[
+    ("redfish_address", "URL or address of the BMC; https when it has no scheme. Required."),
+    (
+        "redfish_system_id",
+        "Path of the ComputerSystem, such as /redfish/v1/Systems/1. Only required when the BMC manages several.",
+    ),
+    ("redfish_username", "User name at the BMC."),
+    ("redfish_password", "Password at the BMC."),
+    (
+        "redfish_verify_ca",
+        "How the BMC's certificate is verified: true (default) by the public authorities, false not at all, or \
+         the path of a file with the certificates of an own authority.",
+    ),
+    ("redfish_auth_type", "basic, session, or auto (default): a session, and basic when the BMC has none."),
+    (
+        "config_via_removable",
+        "true: the deploy ramdisk gets its parameters on a second virtual medium (floppy or USB stick). Default \
+         false: they are inside the ISO.",
+    ),
+    (
+        "image_download_source",
+        "http (default): the agent fetches the image where image_source says. local: the controller fetches it \
+         once, checks it and serves it to agents. Also in instance_info, which wins.",
+    ),
+];

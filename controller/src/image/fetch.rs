@@ -1,0 +1,252 @@
+//! Talking to image servers: is it there, and getting it. Everything is bounded: size, time, redirects.
+
+use std::{
+    error::Error as _,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use bessemer_proto::digest::{Digest, DigestAlgorithm};
+use bytes::Bytes;
+use http::{StatusCode, header};
+use reqwest::{Client, Response, redirect};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+use tokio::sync::{Semaphore, mpsc};
+use url::Url;
+
+use super::{Config, ImageError, cache::Sink, checksum};
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+const READ_WITHIN: Duration = Duration::from_secs(60);
+const PROBE_WITHIN: Duration = Duration::from_secs(30);
+const MAX_REDIRECTS: usize = 10;
+const MAX_CHECKSUM_FILE: usize = 1024 * 1024;
+/// Pieces between the network and the disk.
+const PIECES: usize = 16;
+
+/// An HTTP client for images.
+pub(super) struct Fetcher {
+    client: Client,
+    ca_pem: Option<String>,
+    within: Duration,
+    max_bytes: u64,
+    slots: Semaphore,
+}
+
+impl Fetcher {
+    pub(super) fn new(config: &Config) -> Result<Self, ImageError> {
+        let mut roots = RootCertStore::empty();
+        let mut ca_pem = None;
+        match &config.ca_file {
+            None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+            Some(path) => {
+                let pem = read_authorities(path, &mut roots).map_err(|source| ImageError::Setup {
+                    problem: "images.ca_file cannot be used:",
+                    path: path.clone(),
+                    source,
+                })?;
+                ca_pem = Some(pem);
+            }
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| ImageError::Setup {
+                problem: "TLS cannot be set up for",
+                path: PathBuf::from("image sources"),
+                source: io::Error::other(error),
+            })?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let client = Client::builder()
+            .tls_backend_preconfigured(tls)
+            .connect_timeout(CONNECT_WITHIN)
+            .read_timeout(READ_WITHIN)
+            .redirect(redirect::Policy::limited(MAX_REDIRECTS))
+            .user_agent(concat!("bessemer/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(ImageError::Client)?;
+        Ok(Self {
+            client,
+            ca_pem,
+            within: Duration::from_secs(config.download_timeout.into()),
+            max_bytes: u64::from(config.max_size_gib) << 30,
+            slots: Semaphore::new(config.image_download_concurrency.max(1) as usize),
+        })
+    }
+
+    pub(super) fn ca_pem(&self) -> Option<String> {
+        self.ca_pem.clone()
+    }
+
+    pub(super) fn within(&self) -> Duration {
+        self.within.max(PROBE_WITHIN)
+    }
+
+    /// Whether the source has the image: HEAD, and one byte by GET where HEAD is not allowed (signed URLs).
+    pub(super) async fn probe(&self, url: &Url) -> Result<(), ImageError> {
+        let ask = async {
+            let head = self.client.head(url.clone()).send().await.map_err(|error| failed(url, &error))?;
+            if head.status().is_success() {
+                return Ok(());
+            }
+            if head.status() == StatusCode::NOT_FOUND || head.status() == StatusCode::GONE {
+                return Err(refused(url, head.status()));
+            }
+            let get = self.client.get(url.clone()).header(header::RANGE, "bytes=0-0").send().await;
+            let get = get.map_err(|error| failed(url, &error))?;
+            if get.status().is_success() { Ok(()) } else { Err(refused(url, get.status())) }
+        };
+        in_time(url, PROBE_WITHIN, ask).await
+    }
+
+    /// The digest of the image `image` in the checksum file at `url`.
+    pub(super) async fn digest_of(&self, url: &Url, image: &Url) -> Result<Digest, ImageError> {
+        let fetch = async {
+            let mut answer = self.get(url).await?;
+            let mut text = Vec::new();
+            while let Some(piece) = answer.chunk().await.map_err(|error| failed(url, &error))? {
+                text.extend_from_slice(&piece);
+                if text.len() > MAX_CHECKSUM_FILE {
+                    return Err(source(
+                        url,
+                        format!("the checksum file is larger than {MAX_CHECKSUM_FILE} bytes"),
+                    ));
+                }
+            }
+            Ok(String::from_utf8_lossy(&text).into_owned())
+        };
+        let text = in_time(url, PROBE_WITHIN, fetch).await?;
+        let name = image.path_segments().and_then(|mut parts| parts.next_back()).unwrap_or_default();
+        checksum::find(&text, name).ok_or_else(|| {
+            source(
+                url,
+                format!("the checksum file of image_checksum has no sha256 or sha512 digest of {name}"),
+            )
+        })
+    }
+
+    /// Fetches an image into a file and says what it hashes to. A short body is an error.
+    pub(super) async fn fetch(
+        &self,
+        url: &Url,
+        algorithm: DigestAlgorithm,
+        into: &Path,
+    ) -> Result<Digest, ImageError> {
+        let work = async {
+            let Ok(_slot) = self.slots.acquire().await else {
+                return Err(source(url, "the controller is stopping".to_owned()));
+            };
+            let answer = self.get(url).await?;
+            let length = answer.content_length();
+            if length.is_some_and(|length| length > self.max_bytes) {
+                return Err(self.too_large(url));
+            }
+            self.receive(url, answer, algorithm, into).await
+        };
+        in_time(url, self.within, work).await
+    }
+
+    async fn receive(
+        &self,
+        url: &Url,
+        mut answer: Response,
+        algorithm: DigestAlgorithm,
+        into: &Path,
+    ) -> Result<Digest, ImageError> {
+        let (pieces, writer) = writer(into, algorithm);
+        let mut received: u64 = 0;
+        while let Some(piece) = answer.chunk().await.map_err(|error| failed(url, &error))? {
+            received += piece.len() as u64;
+            if received > self.max_bytes {
+                return Err(self.too_large(url));
+            }
+            if pieces.send(piece).await.is_err() {
+                // The writer ended early: it says why below.
+                break;
+            }
+        }
+        drop(pieces);
+        let written = writer.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        written.map_err(|error| ImageError::Cache {
+            url: plain(url),
+            path: into.display().to_string(),
+            source: error,
+        })
+    }
+
+    async fn get(&self, url: &Url) -> Result<Response, ImageError> {
+        let request = self.client.get(url.clone()).header(header::ACCEPT_ENCODING, "identity");
+        let answer = request.send().await.map_err(|error| failed(url, &error))?;
+        if answer.status() == StatusCode::OK { Ok(answer) } else { Err(refused(url, answer.status())) }
+    }
+
+    fn too_large(&self, url: &Url) -> ImageError {
+        source(url, format!("it is larger than images.max_size_gib ({} GiB)", self.max_bytes >> 30))
+    }
+}
+
+/// Hashing and writing happen on a thread of their own.
+fn writer(
+    into: &Path,
+    algorithm: DigestAlgorithm,
+) -> (mpsc::Sender<Bytes>, tokio::task::JoinHandle<io::Result<Digest>>) {
+    let (pieces, mut arriving) = mpsc::channel::<Bytes>(PIECES);
+    let into = into.to_owned();
+    let task = tokio::task::spawn_blocking(move || {
+        let mut sink = Sink::create(&into, algorithm)?;
+        while let Some(piece) = arriving.blocking_recv() {
+            sink.write(&piece)?;
+        }
+        sink.finish()
+    });
+    (pieces, task)
+}
+
+fn read_authorities(path: &Path, roots: &mut RootCertStore) -> io::Result<String> {
+    let pem = std::fs::read_to_string(path)?;
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        roots.add(certificate.map_err(io::Error::other)?).map_err(io::Error::other)?;
+    }
+    if roots.is_empty() { Err(io::Error::other("it holds no certificate")) } else { Ok(pem) }
+}
+
+async fn in_time<T>(
+    url: &Url,
+    within: Duration,
+    work: impl Future<Output = Result<T, ImageError>>,
+) -> Result<T, ImageError> {
+    tokio::time::timeout(within, work)
+        .await
+        .unwrap_or_else(|_| Err(source(url, format!("the source took longer than {} s", within.as_secs()))))
+}
+
+fn refused(url: &Url, status: StatusCode) -> ImageError {
+    source(url, format!("the source answered {status}: check image_source"))
+}
+
+fn failed(url: &Url, error: &reqwest::Error) -> ImageError {
+    // The innermost cause says it best; the outer ones repeat the URL with its query.
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    let what = if error.is_connect() { "no connection to the source" } else { "the transfer failed" };
+    let inner = if error.source().is_some() { format!(" ({cause})") } else { String::new() };
+    source(url, format!("{what}{inner}: check image_source and the network"))
+}
+
+fn source(url: &Url, problem: String) -> ImageError {
+    ImageError::Source { url: plain(url), problem }
+}
+
+/// Without query: temporary URLs are secrets.
+pub(super) fn plain(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    url.to_string()
+}

@@ -1,0 +1,124 @@
+//! `[conductor]`, with Ironic's option names where Ironic has the option.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// `[conductor]`: how nodes are worked on. Durations are seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// How long a deploy waits for the agent after the machine was started with the deploy ISO. Default 1800.
+    pub deploy_callback_timeout: u32,
+    /// How long a machine may take to be on or off after the BMC was told. Default 60.
+    pub power_state_change_timeout: u32,
+    /// How long an operating system may take to shut down when asked. Default 600.
+    pub soft_power_off_timeout: u32,
+    /// How long an agent may take to write an image. Default 7200.
+    pub write_image_timeout: u32,
+    /// How long an agent may take for a short step, such as setting the boot entry. Default 180.
+    pub agent_step_timeout: u32,
+    /// How often nodes that wait for something are looked at, besides when there is news. Default 10.
+    pub check_provision_state_interval: u32,
+    /// How many nodes are worked on at the same moment. Default 64.
+    pub workers_pool_size: u32,
+    /// How long agents may take after a start of the controller to report what ended meanwhile; only then do
+    /// deadlines count. Default 60.
+    pub restart_grace: u32,
+    /// How long running work may go on after the controller was told to stop; it is resumed at the next start.
+    /// Default 10.
+    pub graceful_shutdown_timeout: u32,
+    /// Whether nodes are cleaned between two users. There are no clean steps yet, so only false is accepted.
+    /// Default false.
+    pub automated_clean: bool,
+    /// NTP servers that agents set their clock by, besides the controller's clock. Default none.
+    pub ntp_servers: Vec<String>,
+    /// Whether agents log at debug level. Default false.
+    pub agent_debug: bool,
+}
+
+/// What is wrong with `[conductor]`.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ConfigError {
+    /// Cleaning was asked for.
+    #[error("conductor.automated_clean = true: {NO_CLEAN_STEPS}; set it to false")]
+    AutomatedClean,
+    /// A duration or number of zero.
+    #[error("conductor.{0} must be at least 1")]
+    Zero(&'static str),
+}
+
+/// The sentence about cleaning.
+pub(crate) const NO_CLEAN_STEPS: &str =
+    "automated cleaning was asked for, but there are no clean steps yet, so nothing would be erased";
+
+// === impl Config ===
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            deploy_callback_timeout: 1800,
+            power_state_change_timeout: 60,
+            soft_power_off_timeout: 600,
+            write_image_timeout: 7200,
+            agent_step_timeout: 180,
+            check_provision_state_interval: 10,
+            workers_pool_size: 64,
+            restart_grace: 60,
+            graceful_shutdown_timeout: 10,
+            automated_clean: false,
+            ntp_servers: Vec::new(),
+            agent_debug: false,
+        }
+    }
+}
+
+impl Config {
+    /// Refuses what cannot work.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.automated_clean {
+            return Err(ConfigError::AutomatedClean);
+        }
+        let numbers = [
+            ("deploy_callback_timeout", self.deploy_callback_timeout),
+            ("power_state_change_timeout", self.power_state_change_timeout),
+            ("soft_power_off_timeout", self.soft_power_off_timeout),
+            ("write_image_timeout", self.write_image_timeout),
+            ("agent_step_timeout", self.agent_step_timeout),
+            ("check_provision_state_interval", self.check_provision_state_interval),
+            ("workers_pool_size", self.workers_pool_size),
+        ];
+        numbers
+            .into_iter()
+            .find(|(_, number)| *number == 0)
+            .map_or(Ok(()), |(name, _)| Err(ConfigError::Zero(name)))
+    }
+
+    pub(crate) fn power_timeout(&self) -> Duration {
+        seconds(self.power_state_change_timeout)
+    }
+
+    pub(crate) fn soft_power_off_timeout(&self) -> Duration {
+        seconds(self.soft_power_off_timeout)
+    }
+
+    pub(crate) fn callback_timeout(&self) -> Duration {
+        seconds(self.deploy_callback_timeout)
+    }
+
+    pub(crate) fn interval(&self) -> Duration {
+        seconds(self.check_provision_state_interval)
+    }
+
+    pub(crate) fn restart_grace(&self) -> Duration {
+        seconds(self.restart_grace)
+    }
+
+    pub(crate) fn shutdown_timeout(&self) -> Duration {
+        seconds(self.graceful_shutdown_timeout)
+    }
+}
+
+fn seconds(number: u32) -> Duration {
+    Duration::from_secs(number.into())
+}

@@ -1,0 +1,157 @@
+//! `deploy.deploy`: the machine boots the deploy ramdisk, and its agent calls.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use bessemer_proto::boot_parameters::BootParameters;
+use chrono::Utc;
+
+use super::{DeployStep, Progress, Waiting, record::Record};
+use crate::{
+    agents::BootTicket,
+    bmc::{Bmc, BootSource, MediaKind},
+    boot::{BootMedia, ParametersBy},
+    node::{Node, firmware::WantedFirmware},
+    reconcile::{context::Context, error::Failure, machine},
+};
+
+pub(super) struct BootRamdisk;
+
+#[async_trait]
+impl DeployStep for BootRamdisk {
+    async fn run(&self, node: &mut Node, cx: &Context) -> Result<Progress, Failure> {
+        let record = Record::of(node)?;
+        if record.booted_at.is_some() && !is_lost(&record, cx).await? {
+            return Ok(if has_session(&record, node, cx) { Progress::Done } else { Progress::AwaitAgent });
+        }
+        cx.doing(node, "waiting for the image to be found at its source", cx.images.stage_timeout()).await?;
+        cx.images.stage(node).await?;
+        let bmc = cx.bmc(node)?;
+        machine::power_off(node, &bmc, cx).await?;
+        set_firmware(node, &bmc).await?;
+        let media = make_media(node, cx).await?;
+        insert(node, &bmc, &media).await?;
+        boot_from_cd(node, &bmc).await?;
+        machine::power_on(node, &bmc, cx).await?;
+        let mut record = Record::of(node)?;
+        record.booted_at = Some(Utc::now());
+        record.keep(node)?;
+        cx.save(node).await?;
+        Ok(Progress::AwaitAgent)
+    }
+
+    async fn waiting(&self, node: &Node, cx: &Context) -> Result<Waiting, Failure> {
+        let record = Record::of(node)?;
+        let Some(booted_at) = record.booted_at else { return Ok(Waiting::Over) };
+        if has_session(&record, node, cx) || is_lost(&record, cx).await? {
+            return Ok(Waiting::Over);
+        }
+        let enrolled = cx.store.boot(record.boot()?).await?.enrolled_key_hash.is_some();
+        let what = if enrolled {
+            "waiting for the agent, which has enrolled, to open its session"
+        } else {
+            "waiting for the agent to call: the machine was started with the deploy ISO"
+        };
+        Ok(Waiting::Still { reason: what.to_owned(), until: booted_at + cx.config.callback_timeout() })
+    }
+}
+
+fn has_session(record: &Record, node: &Node, cx: &Context) -> bool {
+    cx.fleet.session(node.uuid).is_some_and(|session| Some(session.boot) == record.boot)
+}
+
+/// The media of a boot live in memory. After a restart of the controller a machine that has not enrolled may be
+/// in the middle of reading an ISO that is not served any more: it must boot again.
+async fn is_lost(record: &Record, cx: &Context) -> Result<bool, Failure> {
+    if record.life == Some(cx.life) {
+        return Ok(false);
+    }
+    Ok(cx.store.boot(record.boot()?).await?.enrolled_key_hash.is_none())
+}
+
+async fn set_firmware(node: &Node, bmc: &Bmc) -> Result<(), Failure> {
+    let wanted = WantedFirmware::of(node).map_err(|error| Failure::Node(error.to_string()))?;
+    if let Some(mode) = wanted.boot_mode {
+        let control = bmc.boot_mode.as_ref().ok_or_else(|| {
+            Failure::Node(
+                "the BMC cannot set the boot mode: remove boot_mode from the capabilities".to_owned(),
+            )
+        })?;
+        if control.mode().await? != Some(mode) {
+            control.set_mode(mode).await?;
+        }
+    }
+    match (wanted.secure_boot, &bmc.secure_boot) {
+        (Some(wanted), Some(control)) => {
+            if control.enabled().await? != Some(wanted) {
+                control.set_enabled(wanted).await?;
+            }
+        }
+        (Some(true), None) => {
+            return Err(Failure::Node(
+                "the BMC cannot turn Secure Boot on: remove secure_boot from the capabilities".to_owned(),
+            ));
+        }
+        (Some(false) | None, _) => {}
+    }
+    Ok(())
+}
+
+/// A fresh ticket, and media that carry it. The boot is noted before the machine can use it.
+async fn make_media(node: &mut Node, cx: &Context) -> Result<BootMedia, Failure> {
+    let ticket = cx.fleet.issue_ticket(node.uuid, cx.token_lifetime).await?;
+    let mut record = Record::of(node)?;
+    record.boot = Some(ticket.boot);
+    record.booted_at = None;
+    record.life = Some(cx.life);
+    record.keep(node)?;
+    cx.doing(node, "waiting for the BMC to take the boot media", cx.config.power_timeout()).await?;
+    let by = match node.driver_info.get("config_via_removable").is_some_and(is_true) {
+        true => ParametersBy::Floppy,
+        false => ParametersBy::IsoRegion,
+    };
+    Ok(cx.shelf.put(node.uuid, &parameters(node, cx, ticket), by).await?)
+}
+
+fn parameters(node: &Node, cx: &Context, ticket: BootTicket) -> BootParameters {
+    BootParameters {
+        controllers: ticket.controllers,
+        node: node.uuid,
+        boot: ticket.boot,
+        token: ticket.token,
+        ca_certificates: ticket.ca_certificates,
+        time_floor: u64::try_from(Utc::now().timestamp()).ok(),
+        ntp_servers: cx.config.ntp_servers.clone(),
+        network: Vec::new(),
+        debug: cx.config.agent_debug,
+        vendor: BTreeMap::new(),
+    }
+}
+
+/// Ironic's clients send booleans as booleans or as text.
+fn is_true(value: &serde_json::Value) -> bool {
+    value.as_bool().unwrap_or_else(|| value.as_str().is_some_and(|text| text.eq_ignore_ascii_case("true")))
+}
+
+async fn insert(node: &Node, bmc: &Bmc, media: &BootMedia) -> Result<(), Failure> {
+    let drives = bmc.virtual_media.as_ref().ok_or_else(|| {
+        Failure::Node(format!(
+            "the BMC of {} has no virtual media, which boot interface redfish-virtual-media needs",
+            node.label()
+        ))
+    })?;
+    machine::eject(bmc).await?;
+    drives.insert(MediaKind::Cd, &media.iso).await?;
+    if let Some(floppy) = &media.floppy {
+        drives.insert(MediaKind::Floppy, floppy).await?;
+    }
+    Ok(())
+}
+
+async fn boot_from_cd(node: &Node, bmc: &Bmc) -> Result<(), Failure> {
+    let device = bmc.boot_device.as_ref().ok_or_else(|| {
+        Failure::Node(format!("the BMC of {} cannot choose what the machine boots from", node.label()))
+    })?;
+    device.boot_once(BootSource::Cd).await?;
+    Ok(())
+}

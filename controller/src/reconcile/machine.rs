@@ -1,0 +1,93 @@
+//! Out-of-band work that several states share. Each function is idempotent.
+
+use super::{
+    context::Context,
+    error::{Failure, sentence},
+};
+use crate::{
+    bmc::{Bmc, BmcError, MediaKind, PowerAction},
+    node::{Node, PowerState},
+};
+
+/// Notes what the BMC says of power, boot mode and Secure Boot. Only power must be readable.
+pub(crate) async fn read(node: &mut Node, bmc: &Bmc) -> Result<(), BmcError> {
+    node.power_state = Some(bmc.power.state().await?);
+    if let Some(control) = &bmc.boot_mode {
+        match control.mode().await {
+            Ok(mode) => node.boot_mode = mode,
+            Err(error) => tracing::warn!(node = %node.uuid, %error, "the boot mode cannot be read"),
+        }
+    }
+    if let Some(control) = &bmc.secure_boot {
+        match control.enabled().await {
+            Ok(enabled) => node.secure_boot = enabled,
+            Err(error) => tracing::warn!(node = %node.uuid, %error, "Secure Boot cannot be read"),
+        }
+    }
+    Ok(())
+}
+
+/// Powers the machine off, at once, and waits until it is.
+pub(crate) async fn power_off(node: &mut Node, bmc: &Bmc, cx: &Context) -> Result<(), Failure> {
+    let within = cx.config.power_timeout();
+    cx.doing(node, "waiting for the machine to be powered off", within).await?;
+    bmc.power.set(PowerAction::ForceOff).await?;
+    bmc.power.wait_for(PowerState::Off, within).await?;
+    node.power_state = Some(PowerState::Off);
+    Ok(())
+}
+
+/// Powers the machine on and waits until it is.
+pub(crate) async fn power_on(node: &mut Node, bmc: &Bmc, cx: &Context) -> Result<(), Failure> {
+    let within = cx.config.power_timeout();
+    cx.doing(node, "waiting for the machine to be powered on", within).await?;
+    bmc.power.set(PowerAction::On).await?;
+    bmc.power.wait_for(PowerState::On, within).await?;
+    node.power_state = Some(PowerState::On);
+    Ok(())
+}
+
+/// Takes our media out of the virtual drives.
+pub(crate) async fn eject(bmc: &Bmc) -> Result<(), BmcError> {
+    if let Some(media) = &bmc.virtual_media {
+        media.eject(MediaKind::Cd).await?;
+        media.eject(MediaKind::Floppy).await?;
+    }
+    Ok(())
+}
+
+/// Leaves nothing of a deploy behind, as far as that is possible: media ejected, machine off, boots closed.
+/// Every part is tried; what does not work is logged.
+pub(crate) async fn abandon(node: &mut Node, cx: &Context) {
+    let warn = |what: &str, error: &dyn std::fmt::Display| {
+        tracing::warn!(node = %node.uuid, %error, "after a failed deploy: could not {what}");
+    };
+    cx.shelf.remove(node.uuid);
+    if let Err(error) = cx.fleet.close(node.uuid).await {
+        warn("close its boots", &error);
+    }
+    let bmc = match (cx.open_bmc)(node) {
+        Ok(bmc) => bmc,
+        Err(error) => return warn("reach the BMC", &error),
+    };
+    if let Err(error) = bmc.power.set(PowerAction::ForceOff).await {
+        warn("power the machine off", &error);
+    } else if let Err(error) = bmc.power.wait_for(PowerState::Off, cx.config.power_timeout()).await {
+        warn("see the machine powered off", &error);
+    }
+    if let Err(error) = eject(&bmc).await {
+        warn("eject the media", &error);
+    }
+    node.power_state = read_power(node, &bmc).await;
+}
+
+/// What the BMC says now; `None` when it does not say.
+pub(crate) async fn read_power(node: &Node, bmc: &Bmc) -> Option<PowerState> {
+    match bmc.power.state().await {
+        Ok(state) => Some(state),
+        Err(error) => {
+            tracing::warn!(node = %node.uuid, error = sentence(&error), "the power state cannot be read");
+            None
+        }
+    }
+}

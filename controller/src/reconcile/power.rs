@@ -1,0 +1,105 @@
+//! Changes of power that the API asked for: in the background, one at a time per node.
+
+use std::panic::AssertUnwindSafe;
+
+use bessemer_proto::ids::NodeId;
+use futures_util::FutureExt as _;
+
+use super::{
+    engine::Engine,
+    error::{RequestError, sentence},
+    locks::NodeGuard,
+    machine,
+    process::panic_text,
+    requests::invalid,
+};
+use crate::{
+    bmc::{Bmc, BmcError, PowerAction},
+    node::{Node, PowerState, PowerTarget},
+    reconcile::Config,
+};
+
+// === impl Engine ===
+
+impl Engine {
+    /// Accepts a change of power; it happens in the background and shows in `target_power_state`, `last_error`.
+    pub async fn power(&self, node: NodeId, target: PowerTarget) -> Result<(), RequestError> {
+        let guard = self.lock(node).await?;
+        let cx = &self.inner.cx;
+        let mut node = cx.store.node(&node.to_string()).await?;
+        if node.disable_power_off && target != PowerTarget::On {
+            return Err(RequestError::Invalid(format!(
+                "Node {} has disable_power_off set: it can not be powered off or rebooted.",
+                node.uuid
+            )));
+        }
+        let bmc = (cx.open_bmc)(&node).map_err(|error| invalid(&error))?;
+        node.target_power_state = Some(shown(target));
+        node.reservation = Some(cx.hostname.clone());
+        node.last_error = None;
+        cx.store.update_node(&mut node, None).await?;
+        tracing::info!(node = %node.uuid, %target, "power change requested");
+        let engine = self.clone();
+        self.inner.tasks.spawn(async move {
+            let abandon = engine.inner.abandon.clone();
+            tokio::select! {
+                () = abandon.cancelled() => {}
+                () = engine.change_power(guard, node, bmc, target) => {}
+            }
+        });
+        Ok(())
+    }
+
+    async fn change_power(&self, guard: NodeGuard, mut node: Node, bmc: Bmc, target: PowerTarget) {
+        let change = AssertUnwindSafe(change(&bmc, target, &self.inner.cx.config)).catch_unwind().await;
+        node.last_error = problem(&node, change)
+            .map(|problem| format!("Failed to change the power state to \"{target}\". Error: {problem}"));
+        node.power_state = machine::read_power(&node, &bmc).await;
+        node.target_power_state = None;
+        node.reservation = None;
+        tracing::info!(node = %node.uuid, %target, error = node.last_error, "power change ended");
+        if let Err(error) = self.inner.cx.store.update_node(&mut node, None).await {
+            tracing::error!(node = %node.uuid, error = sentence(&error), "the power state could not be stored");
+        }
+        drop(guard);
+        self.poke(node.uuid);
+    }
+}
+
+fn problem(node: &Node, change: std::thread::Result<Result<(), BmcError>>) -> Option<String> {
+    match change {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(sentence(&error)),
+        Err(panic) => {
+            tracing::error!(node = %node.uuid, panic = panic_text(&*panic), "a power change panicked");
+            Some("internal error of the controller: please report it with its log".to_owned())
+        }
+    }
+}
+
+/// What `target_power_state` says meanwhile: where it ends, as in Ironic.
+fn shown(target: PowerTarget) -> PowerTarget {
+    match target {
+        PowerTarget::On | PowerTarget::Reboot | PowerTarget::SoftReboot => PowerTarget::On,
+        PowerTarget::Off | PowerTarget::SoftOff => PowerTarget::Off,
+    }
+}
+
+async fn change(bmc: &Bmc, target: PowerTarget, config: &Config) -> Result<(), BmcError> {
+    let off = async |action, within| {
+        bmc.power.set(action).await?;
+        bmc.power.wait_for(PowerState::Off, within).await
+    };
+    match target {
+        PowerTarget::On => {}
+        PowerTarget::Off | PowerTarget::Reboot => off(PowerAction::ForceOff, config.power_timeout()).await?,
+        PowerTarget::SoftOff | PowerTarget::SoftReboot => {
+            off(PowerAction::GracefulShutdown, config.soft_power_off_timeout()).await?;
+        }
+    }
+    if shown(target) == PowerTarget::On {
+        bmc.power.set(PowerAction::On).await?;
+        bmc.power.wait_for(PowerState::On, config.power_timeout()).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! One look at one node: loads it, calls its state, persists what comes of it. Knows no state by name.
+
+use std::{any::Any, panic::AssertUnwindSafe};
+
+use bessemer_proto::ids::NodeId;
+use chrono::Utc;
+use futures_util::FutureExt as _;
+use serde_json::{Value, json};
+use tracing::{debug, error, info};
+
+use super::{
+    context::Context,
+    deploy,
+    error::Failure,
+    outcome::{Kind, Outcome},
+    states::{self, State},
+};
+use crate::{
+    node::{Node, ProvisionState},
+    store::{HistoryEvent, StoreError},
+};
+
+/// A state that goes round in circles is stopped here and goes on at the next look.
+const MAX_MOVES: usize = 64;
+/// In `driver_internal_info` while a failure is cleaned up after: the reason.
+const FAILING: &str = "failing";
+
+/// Works on a node as long as there is something to do. The caller holds the node's lock.
+pub(super) async fn look(cx: &Context, id: NodeId, is_stopping: impl Fn() -> bool) -> Result<(), StoreError> {
+    for _ in 0..MAX_MOVES {
+        let mut node = match cx.store.node(&id.to_string()).await {
+            Err(StoreError::NotFound { .. }) => return Ok(()),
+            found => found?,
+        };
+        let Some(state) = states::of(node.provision_state) else { return Ok(()) };
+        if is_stopping() {
+            return Ok(());
+        }
+        if state.reserves() && node.reservation.is_none() {
+            node.reservation = Some(cx.hostname.clone());
+            cx.store.update_node(&mut node, None).await?;
+        }
+        let before = node.clone();
+        let outcome = match ask(state, &mut node, cx).await {
+            Ok(outcome) => outcome,
+            Err(Failure::Store(error)) => return Err(error),
+            Err(Failure::Node(reason)) => Outcome::fail(reason),
+        };
+        if !apply(state, &before, node, outcome, cx).await? {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Marks a node so that its state fails for this reason at the next look.
+pub(super) fn fail_soon(node: &mut Node, reason: &str) {
+    node.driver_internal_info.insert(FAILING.to_owned(), json!(reason));
+    node.wait_reason = Some("waiting for the machine to be powered off after a failure".to_owned());
+}
+
+async fn ask(state: &dyn State, node: &mut Node, cx: &Context) -> Result<Outcome, Failure> {
+    if let Some(Value::String(reason)) = node.driver_internal_info.get(FAILING) {
+        return Ok(Outcome::fail(reason.clone()));
+    }
+    let before = node.clone();
+    let answer = AssertUnwindSafe(state.run(node, cx)).catch_unwind().await;
+    answer.unwrap_or_else(|panic| {
+        error!(node = %before.uuid, state = %before.provision_state, panic = panic_text(&*panic), "a state panicked");
+        let version = node.version;
+        *node = Node { version, ..before };
+        Err(Failure::Node(format!(
+            "internal error of the controller in state \"{}\": please report it with the controller's log",
+            node.provision_state
+        )))
+    })
+}
+
+/// Persists an outcome; true when there is more to do at once.
+async fn apply(
+    state: &dyn State,
+    before: &Node,
+    mut node: Node,
+    outcome: Outcome,
+    cx: &Context,
+) -> Result<bool, StoreError> {
+    log(&node, &outcome);
+    match outcome.kind {
+        Kind::Wait { reason, until } => {
+            if Utc::now() >= until.max(cx.started + cx.config.restart_grace()) {
+                let reason = timed_out(&node, &reason);
+                fail(state, node, reason, cx).await?;
+                return Ok(false);
+            }
+            node.wait_reason = Some(reason);
+            node.wait_until = Some(until);
+            node.reservation = None;
+            if node != *before {
+                cx.store.update_node(&mut node, None).await?;
+            }
+            Ok(false)
+        }
+        Kind::Go(next) => enter(node, next, None, cx).await.map(|()| true),
+        Kind::Done => match node.target_provision_state {
+            Some(target) => enter(node, target, None, cx).await.map(|()| false),
+            None => {
+                let reason = format!("state \"{}\" ended without a target", node.provision_state);
+                fail(state, node, reason, cx).await.map(|()| false)
+            }
+        },
+        Kind::Fail(reason) => fail(state, node, reason, cx).await.map(|()| false),
+    }
+}
+
+fn log(node: &Node, outcome: &Outcome) {
+    let (id, state, at) = (node.uuid, node.provision_state, outcome.at);
+    if let Kind::Wait { .. } = outcome.kind {
+        debug!(node = %id, %state, %at, outcome = %outcome.kind, "looked at");
+    } else {
+        info!(node = %id, %state, %at, outcome = %outcome.kind, "state ends");
+    }
+}
+
+fn timed_out(node: &Node, reason: &str) -> String {
+    let waited = node.provision_updated_at.map_or(0, |since| (Utc::now() - since).num_seconds());
+    let step = node.deploy_step.get("step").and_then(Value::as_str);
+    let step = step.map(|step| format!(", step {step}")).unwrap_or_default();
+    format!("Timed out in state \"{}\"{step} after {waited} s of {reason}", node.provision_state)
+}
+
+/// First notes that the node fails, so that a restart goes on here; then cleans up; then enters the failed state.
+async fn fail(state: &dyn State, mut node: Node, reason: String, cx: &Context) -> Result<(), StoreError> {
+    node.last_error = Some(reason.clone());
+    node.reservation = Some(cx.hostname.clone());
+    fail_soon(&mut node, &reason);
+    cx.store.update_node(&mut node, None).await?;
+    let cleaned = AssertUnwindSafe(state.clean_up(&mut node, cx)).catch_unwind().await;
+    if let Err(panic) = cleaned {
+        error!(node = %node.uuid, panic = panic_text(&*panic), "cleaning up panicked");
+    }
+    enter(node, state.failure(), Some(reason), cx).await
+}
+
+async fn enter(
+    mut node: Node,
+    next: ProvisionState,
+    error: Option<String>,
+    cx: &Context,
+) -> Result<(), StoreError> {
+    let event = HistoryEvent { time: Utc::now(), from: node.provision_state, to: next, error };
+    node.provision_state = next;
+    node.provision_updated_at = Some(event.time);
+    node.driver_internal_info.remove(FAILING);
+    node.wait_reason = None;
+    node.wait_until = None;
+    if let Some(state) = states::of(next) {
+        if !state.reserves() {
+            node.reservation = None;
+        }
+    } else {
+        node.target_provision_state = None;
+        node.reservation = None;
+        deploy::forget(&mut node);
+        cx.memory.forget(node.uuid);
+    }
+    cx.store.update_node(&mut node, Some(&event)).await
+}
+
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}

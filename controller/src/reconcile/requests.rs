@@ -1,0 +1,210 @@
+//! What the API may ask about nodes, besides power.
+
+use std::time::Duration;
+
+use bessemer_proto::ids::NodeId;
+use chrono::Utc;
+use serde_json::{Map, Value};
+
+use super::{
+    config::NO_CLEAN_STEPS,
+    deploy,
+    engine::Engine,
+    error::{RequestError, sentence},
+    locks::NodeGuard,
+    process, states, validate,
+};
+use crate::{
+    node::{Node, Verb},
+    store::HistoryEvent,
+};
+
+/// Ironic tries three times, a second apart.
+const LOCK_WITHIN: Duration = Duration::from_secs(3);
+
+// === impl Engine ===
+
+impl Engine {
+    /// Applies a provisioning verb: checks it, enters the first state of it, and pokes. `arguments` is the body of
+    /// `PUT /v1/nodes/X/states/provision` without `target` (for example `configdrive`).
+    pub async fn provision(
+        &self,
+        node: NodeId,
+        verb: Verb,
+        arguments: &Map<String, Value>,
+    ) -> Result<(), RequestError> {
+        let guard = self.lock(node).await?;
+        let mut node = self.inner.cx.store.node(&node.to_string()).await?;
+        let transition = node.provision_state.next(verb).ok_or_else(|| RequestError::InvalidState {
+            verb: verb.to_string(),
+            node: node.uuid,
+            state: node.provision_state,
+        })?;
+        refuse_arguments(arguments)?;
+        self.check_verb(&node, verb)?;
+        node.last_error = None;
+        if verb == Verb::Abort {
+            // The state fails itself: its way of failing also stops the machine.
+            process::fail_soon(&mut node, "Deploy aborted by user");
+            self.inner.cx.store.update_node(&mut node, None).await?;
+            drop(guard);
+            self.poke(node.uuid);
+            return Ok(());
+        }
+        if matches!(verb, Verb::Deploy | Verb::Rebuild) {
+            deploy::begin(&mut node).map_err(|error| RequestError::Invalid(error.to_string()))?;
+        }
+        let now = Utc::now();
+        let event = HistoryEvent { time: now, from: node.provision_state, to: transition.next, error: None };
+        node.provision_state = transition.next;
+        node.target_provision_state = transition.target;
+        node.provision_updated_at = Some(now);
+        node.wait_reason = None;
+        node.wait_until = None;
+        node.reservation = states::of(transition.next)
+            .is_some_and(states::State::reserves)
+            .then(|| self.inner.cx.hostname.clone());
+        self.inner.cx.store.update_node(&mut node, Some(&event)).await?;
+        tracing::info!(node = %node.uuid, %verb, from = %event.from, to = %event.to, "requested");
+        drop(guard);
+        self.poke(node.uuid);
+        Ok(())
+    }
+
+    /// Changes a node that nobody works on: waits up to three seconds for its reservation, lets `change` edit it,
+    /// writes it. For PATCH and maintenance.
+    pub async fn edit<F>(&self, node: NodeId, change: F) -> Result<Node, RequestError>
+    where
+        F: FnOnce(&mut Node) -> Result<(), RequestError> + Send,
+    {
+        let guard = self.lock(node).await?;
+        let mut node = self.inner.cx.store.node(&node.to_string()).await?;
+        let cleaned_before = node.automated_clean;
+        change(&mut node)?;
+        if node.automated_clean == Some(true) && cleaned_before != Some(true) {
+            return Err(no_clean_steps());
+        }
+        self.inner.cx.store.update_node(&mut node, None).await?;
+        drop(guard);
+        self.poke(node.uuid);
+        Ok(node)
+    }
+
+    /// Removes a node that may be removed.
+    pub async fn delete(&self, node: NodeId) -> Result<(), RequestError> {
+        let _guard = self.lock(node).await?;
+        let cx = &self.inner.cx;
+        let node = cx.store.node(&node.to_string()).await?;
+        refuse_protected(&node)?;
+        if !node.maintenance && !node.provision_state.delete_allowed() {
+            return Err(RequestError::InvalidState {
+                verb: "delete".to_owned(),
+                node: node.uuid,
+                state: node.provision_state,
+            });
+        }
+        if let (Some(instance), false) = (&node.instance_uuid, node.maintenance) {
+            return Err(RequestError::Invalid(format!(
+                "Node {} is associated with instance {instance}.",
+                node.uuid
+            )));
+        }
+        cx.shelf.remove(node.uuid);
+        cx.fleet.close(node.uuid).await?;
+        cx.memory.forget(node.uuid);
+        cx.store.delete_node(node.uuid).await?;
+        tracing::info!(node = %node.uuid, name = node.name, "node removed");
+        Ok(())
+    }
+
+    pub(super) async fn lock(&self, node: NodeId) -> Result<NodeGuard, RequestError> {
+        if let Some(guard) = self.inner.locks.acquire(node, LOCK_WITHIN).await {
+            return Ok(guard);
+        }
+        let host = self.inner.cx.store.node(&node.to_string()).await?.reservation;
+        Err(RequestError::Locked { node, host: host.unwrap_or_else(|| self.inner.cx.hostname.clone()) })
+    }
+
+    fn check_verb(&self, node: &Node, verb: Verb) -> Result<(), RequestError> {
+        match verb {
+            Verb::Provide => {
+                if node.retired {
+                    return Err(RequestError::Invalid(format!(
+                        "Node {} is retired and can not be provided.",
+                        node.uuid
+                    )));
+                }
+                self.refuse_cleaning(node)
+            }
+            Verb::Deploy | Verb::Rebuild => {
+                if verb == Verb::Rebuild {
+                    refuse_protected(node)?;
+                }
+                if node.maintenance {
+                    return Err(RequestError::Maintenance { operation: "provisioning", node: node.uuid });
+                }
+                self.refuse_cleaning(node)?;
+                validate::deployable(&self.inner.cx, node).map_err(|reason| {
+                    RequestError::Invalid(format!(
+                        "Failed to validate deploy or power info for node {}. Error: {reason}",
+                        node.uuid
+                    ))
+                })
+            }
+            Verb::Undeploy => refuse_protected(node),
+            Verb::Manage | Verb::Abort => Ok(()),
+        }
+    }
+
+    fn refuse_cleaning(&self, node: &Node) -> Result<(), RequestError> {
+        match node.automated_clean.unwrap_or(self.inner.cx.config.automated_clean) {
+            true => Err(no_clean_steps()),
+            false => Ok(()),
+        }
+    }
+}
+
+fn no_clean_steps() -> RequestError {
+    RequestError::Invalid(format!(
+        "automated_clean is true: {NO_CLEAN_STEPS}. Set automated_clean of the node to false."
+    ))
+}
+
+fn refuse_protected(node: &Node) -> Result<(), RequestError> {
+    match node.protected {
+        true => Err(RequestError::Invalid(format!(
+            "Node {} is protected and can not be undeployed, rebuilt or deleted.",
+            node.uuid
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// What would be ignored is refused: an operator who asks for a config drive counts on it.
+fn refuse_arguments(arguments: &Map<String, Value>) -> Result<(), RequestError> {
+    let is_empty = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        Value::String(text) => text.is_empty(),
+        Value::Bool(true) | Value::Number(_) => false,
+    };
+    match arguments.iter().find(|(_, value)| !is_empty(value)) {
+        None => Ok(()),
+        Some((name, _)) => Err(RequestError::Invalid(format!(
+            "\"{}\" is not supported yet: leave it out.",
+            name.chars().take(64).collect::<String>()
+        ))),
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Engine")
+    }
+}
+
+/// The sentence of an error, for answers.
+pub(super) fn invalid(error: &(dyn std::error::Error + 'static)) -> RequestError {
+    RequestError::Invalid(sentence(error))
+}

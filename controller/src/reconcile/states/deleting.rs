@@ -1,0 +1,45 @@
+//! `deleting`: takes a deployment down.
+
+use async_trait::async_trait;
+
+use super::State;
+use crate::{
+    node::{Node, ProvisionState},
+    reconcile::{context::Context, deploy, error::Failure, machine, outcome::Outcome},
+};
+
+pub(super) struct Deleting;
+
+#[async_trait]
+impl State for Deleting {
+    fn failure(&self) -> ProvisionState {
+        ProvisionState::Error
+    }
+
+    async fn run(&self, node: &mut Node, cx: &Context) -> Result<Outcome, Failure> {
+        deploy::cancel_agent_step(node, cx).await;
+        let bmc = cx.bmc(node)?;
+        machine::power_off(node, &bmc, cx).await?;
+        machine::eject(&bmc).await?;
+        cx.fleet.close(node.uuid).await?;
+        cx.shelf.remove(node.uuid);
+        forget_instance(node);
+        Ok(Outcome::go(ProvisionState::Cleaning))
+    }
+
+    /// The instance is gone even when its machine cannot be reached, as in Ironic; its agent is shut out.
+    async fn clean_up(&self, node: &mut Node, cx: &Context) {
+        cx.shelf.remove(node.uuid);
+        if let Err(error) = cx.fleet.close(node.uuid).await {
+            tracing::warn!(node = %node.uuid, %error, "could not close the node's boots");
+        }
+        forget_instance(node);
+    }
+}
+
+fn forget_instance(node: &mut Node) {
+    node.instance_info.clear();
+    node.instance_uuid = None;
+    node.instance_name = None;
+    deploy::forget(node);
+}

@@ -1,0 +1,226 @@
+//! A machine behind the BMC traits: switched on with a deploy ISO it runs an agent, which speaks the real wire.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::task::AbortHandle;
+use url::Url;
+
+use super::agent;
+use crate::{
+    bmc::{
+        Bmc, BmcError, BootDevice, BootModeControl, BootSource, Changed, MediaKind, Power, PowerAction,
+        SecureBoot, VirtualMedia,
+    },
+    node::{BootMode, PowerState},
+};
+
+/// How the agent of a machine treats a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Treatment {
+    /// Reports an error.
+    Fail,
+    /// Never ends it.
+    Hang,
+    /// Ends it after this many milliseconds.
+    Slow(u64),
+    /// The machine loses power.
+    LosePower,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) on: bool,
+    pub(super) cd: Option<Url>,
+    pub(super) floppy: Option<Url>,
+    pub(super) once: Option<BootSource>,
+    pub(super) always: Option<BootSource>,
+    pub(super) mode: Option<BootMode>,
+    pub(super) secure: bool,
+    /// What the BMC was asked to do, in order.
+    pub(super) asked: Vec<String>,
+    /// This request to the BMC fails.
+    pub(super) broken: Option<&'static str>,
+    /// This request to the BMC panics.
+    pub(super) bug: Option<&'static str>,
+    /// This request to the BMC takes long.
+    pub(super) slow: Option<(&'static str, Duration)>,
+    /// No agent ever calls.
+    pub(super) silent: bool,
+    pub(super) steps: HashMap<&'static str, Treatment>,
+    /// Steps that were carried out, by name.
+    pub(super) done: Vec<String>,
+    agent: Option<AbortHandle>,
+}
+
+#[derive(Clone, Default)]
+pub(super) struct Machine(Arc<Mutex<State>>);
+
+impl Machine {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    pub(super) fn bmc(&self) -> Bmc {
+        let machine = Arc::new(self.clone());
+        Bmc {
+            power: machine.clone(),
+            boot_device: Some(machine.clone()),
+            boot_mode: Some(machine.clone()),
+            secure_boot: Some(machine.clone()),
+            virtual_media: Some(machine),
+        }
+    }
+
+    pub(super) fn cut_power(&self) {
+        let mut state = self.lock();
+        state.on = false;
+        if let Some(agent) = state.agent.take() {
+            agent.abort();
+        }
+    }
+
+    fn start(&self) {
+        let mut state = self.lock();
+        if std::mem::replace(&mut state.on, true) {
+            return;
+        }
+        let boots_cd = state.once.take() == Some(BootSource::Cd);
+        let medium = state.floppy.clone().or_else(|| state.cd.clone());
+        if let (Some(medium), true, false) = (medium, boots_cd, state.silent) {
+            let agent = tokio::spawn(agent::run(self.clone(), medium));
+            state.agent = Some(agent.abort_handle());
+        }
+    }
+
+    async fn ask(&self, what: &'static str) -> Result<(), BmcError> {
+        let slow = self.lock().slow.filter(|(slow, _)| *slow == what);
+        if let Some((_, delay)) = slow {
+            tokio::time::sleep(delay).await;
+        }
+        let bug = {
+            let mut state = self.lock();
+            state.asked.push(what.to_owned());
+            if state.broken == Some(what) {
+                return Err(BmcError::Refused {
+                    address: "bmc.test".into(),
+                    what: what.into(),
+                    status: 503,
+                    message: "out of order".into(),
+                });
+            }
+            state.bug == Some(what)
+        };
+        assert!(!bug, "a bug in {what}");
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Power for Machine {
+    async fn state(&self) -> Result<PowerState, BmcError> {
+        self.ask("read power").await?;
+        Ok(if self.lock().on { PowerState::On } else { PowerState::Off })
+    }
+
+    async fn set(&self, action: PowerAction) -> Result<Changed, BmcError> {
+        match action {
+            PowerAction::On => {
+                self.ask("on").await?;
+                self.start();
+            }
+            PowerAction::ForceOff => {
+                self.ask("force off").await?;
+                self.cut_power();
+            }
+            PowerAction::GracefulShutdown => {
+                self.ask("shut down").await?;
+                self.cut_power();
+            }
+        }
+        Ok(Changed::Yes)
+    }
+
+    async fn wait_for(&self, wanted: PowerState, within: Duration) -> Result<(), BmcError> {
+        let is_so = async {
+            while (self.lock().on) != (wanted == PowerState::On) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(within, is_so).await.map_err(|_| BmcError::Timeout {
+            address: "bmc.test".into(),
+            what: wanted.to_string(),
+            seconds: within.as_secs(),
+        })
+    }
+}
+
+#[async_trait]
+impl BootDevice for Machine {
+    async fn boot_once(&self, source: BootSource) -> Result<Changed, BmcError> {
+        self.ask("boot once").await?;
+        self.lock().once = Some(source);
+        Ok(Changed::Yes)
+    }
+
+    async fn boot_always(&self, source: BootSource) -> Result<Changed, BmcError> {
+        self.ask("boot always").await?;
+        self.lock().always = Some(source);
+        Ok(Changed::Yes)
+    }
+}
+
+#[async_trait]
+impl BootModeControl for Machine {
+    async fn mode(&self) -> Result<Option<BootMode>, BmcError> {
+        Ok(self.lock().mode)
+    }
+
+    async fn set_mode(&self, mode: BootMode) -> Result<Changed, BmcError> {
+        self.ask("boot mode").await?;
+        self.lock().mode = Some(mode);
+        Ok(Changed::Yes)
+    }
+}
+
+#[async_trait]
+impl SecureBoot for Machine {
+    async fn enabled(&self) -> Result<Option<bool>, BmcError> {
+        Ok(Some(self.lock().secure))
+    }
+
+    async fn set_enabled(&self, enabled: bool) -> Result<Changed, BmcError> {
+        self.ask("secure boot").await?;
+        self.lock().secure = enabled;
+        Ok(Changed::Yes)
+    }
+}
+
+#[async_trait]
+impl VirtualMedia for Machine {
+    async fn insert(&self, kind: MediaKind, url: &Url) -> Result<Changed, BmcError> {
+        self.ask("insert").await?;
+        match kind {
+            MediaKind::Cd => self.lock().cd = Some(url.clone()),
+            MediaKind::Floppy => self.lock().floppy = Some(url.clone()),
+        }
+        Ok(Changed::Yes)
+    }
+
+    async fn eject(&self, kind: MediaKind) -> Result<Changed, BmcError> {
+        self.ask("eject").await?;
+        match kind {
+            MediaKind::Cd => self.lock().cd = None,
+            MediaKind::Floppy => self.lock().floppy = None,
+        }
+        Ok(Changed::Yes)
+    }
+
+    async fn has(&self, _kind: MediaKind) -> Result<bool, BmcError> {
+        Ok(true)
+    }
+}

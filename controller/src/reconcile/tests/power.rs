@@ -1,0 +1,72 @@
+use super::*;
+use crate::node::{PowerState, PowerTarget};
+
+#[tokio::test]
+async fn power_is_changed_in_the_background_and_shown() {
+    let world = World::new().await;
+    let id = world.available().await;
+    world.machine.lock().slow = Some(("on", Duration::from_millis(300)));
+    world.engine.power(id, PowerTarget::On).await.unwrap();
+    let node = world.node(id).await;
+    assert_eq!(node.target_power_state, Some(PowerTarget::On));
+    assert_eq!(node.reservation.as_deref(), Some("controller-1"));
+    let settled = |node: &Node| node.target_power_state.is_none();
+    let node = world.until(id, settled).await;
+    assert_eq!((node.power_state, node.reservation), (Some(PowerState::On), None));
+
+    world.machine.lock().slow = None;
+    for (target, asked, state) in [
+        (PowerTarget::Reboot, vec!["force off", "on"], PowerState::On),
+        (PowerTarget::SoftReboot, vec!["shut down", "on"], PowerState::On),
+        (PowerTarget::SoftOff, vec!["shut down"], PowerState::Off),
+        (PowerTarget::Off, vec!["force off"], PowerState::Off),
+    ] {
+        world.machine.lock().asked.clear();
+        world.engine.power(id, target).await.unwrap();
+        let node = world.until(id, settled).await;
+        assert_eq!(node.power_state, Some(state), "{target}");
+        let done: Vec<_> =
+            world.machine.lock().asked.iter().filter(|asked| *asked != "read power").cloned().collect();
+        assert_eq!(done, asked, "{target}");
+    }
+}
+
+#[tokio::test]
+async fn a_power_change_that_fails_says_why() {
+    let world = World::new().await;
+    let id = world.available().await;
+    world.machine.lock().broken = Some("on");
+    world.engine.power(id, PowerTarget::On).await.unwrap();
+    let node = world.until(id, |node| node.target_power_state.is_none()).await;
+    let error = node.last_error.unwrap();
+    assert!(error.starts_with("Failed to change the power state to \"power on\". Error: the BMC"), "{error}");
+    assert_eq!((node.power_state, node.reservation), (Some(PowerState::Off), None));
+}
+
+#[tokio::test]
+async fn a_restart_ends_a_power_change_and_says_so() {
+    let mut world = World::new().await;
+    let id = world.available().await;
+    world.machine.lock().slow = Some(("on", Duration::from_secs(60)));
+    world.engine.power(id, PowerTarget::On).await.unwrap();
+    world.kill().await;
+    let node = world.node(id).await;
+    assert_eq!((node.target_power_state, node.reservation), (None, None));
+    assert!(node.last_error.unwrap().contains("The controller was restarted while"));
+}
+
+#[tokio::test]
+async fn a_machine_that_may_not_be_off_is_not_powered_off() {
+    let world = World::new().await;
+    let id = world.available().await;
+    let keep_on = |node: &mut Node| {
+        node.disable_power_off = true;
+        Ok(())
+    };
+    world.engine.edit(id, keep_on).await.unwrap();
+    for target in [PowerTarget::Off, PowerTarget::Reboot, PowerTarget::SoftOff] {
+        assert!(matches!(world.engine.power(id, target).await, Err(RequestError::Invalid(_))));
+    }
+    world.engine.power(id, PowerTarget::On).await.unwrap();
+    world.until(id, |node| node.power_state == Some(PowerState::On)).await;
+}

@@ -1,0 +1,177 @@
+use super::{machine::Treatment, *};
+use crate::store::StoreError;
+
+fn sentence_of(result: Result<(), RequestError>) -> String {
+    result.unwrap_err().to_string()
+}
+
+#[tokio::test]
+async fn a_bmc_that_does_not_answer_leaves_the_node_in_enroll_with_the_reason() {
+    let world = World::new().await;
+    let id = world.enrolled().await;
+    world.machine.lock().broken = Some("read power");
+    world.ask(id, Verb::Manage).await.unwrap();
+    let node = world.reaches(id, ProvisionState::Enroll).await;
+    assert!(node.last_error.unwrap().contains("read power with status 503: out of order"));
+    assert_eq!(node.target_provision_state, None);
+    world.machine.lock().broken = None;
+    world.ask(id, Verb::Manage).await.unwrap();
+    let node = world.reaches(id, ProvisionState::Manageable).await;
+    assert_eq!((node.last_error, node.power_state), (None, Some(crate::node::PowerState::Off)));
+}
+
+#[tokio::test]
+async fn what_a_deploy_lacks_is_said_at_once() {
+    let world = World::new().await;
+    let id = world.available().await;
+    let edit = async |change: fn(&mut Node)| {
+        let changed = world.engine.edit(id, |node| {
+            node.instance_info = world.instance_info();
+            node.properties.clear();
+            node.maintenance = false;
+            node.driver_info.insert("redfish_address".into(), json!("x"));
+            change(node);
+            Ok(())
+        });
+        changed.await.unwrap();
+        sentence_of(world.ask(id, Verb::Deploy).await)
+    };
+    let error = edit(|node| drop(node.instance_info.remove("image_source"))).await;
+    assert!(error.starts_with("Failed to validate deploy or power info for node"), "{error}");
+    assert!(error.ends_with("Missing are: image_source"), "{error}");
+    let error = edit(|node| drop(node.driver_info.remove("redfish_address"))).await;
+    assert!(error.contains("redfish_address is missing"), "{error}");
+    let error = edit(|node| drop(node.properties.insert("capabilities".into(), json!("boot_mode:x")))).await;
+    assert!(error.contains("capability boot_mode:x is not known"), "{error}");
+    let error = edit(|node| node.maintenance = true).await;
+    assert!(error.contains("provisioning operation can't be performed"), "{error}");
+    let arguments = json!({"configdrive": {"user_data": "x"}, "deploy_steps": []});
+    let refused = world.engine.provision(id, Verb::Deploy, arguments.as_object().unwrap()).await;
+    assert!(sentence_of(refused).contains("\"configdrive\" is not supported yet"));
+    assert_eq!(world.node(id).await.provision_state, ProvisionState::Available);
+    assert!(!world.machine.lock().asked.contains(&"on".to_owned()));
+}
+
+#[tokio::test]
+async fn a_verb_in_the_wrong_state_is_refused_in_ironics_words() {
+    let world = World::new().await;
+    let id = world.enrolled().await;
+    assert_eq!(
+        sentence_of(world.ask(id, Verb::Deploy).await),
+        format!(
+            "The requested action \"active\" can not be performed on node \"{id}\" while it is in state \"enroll\"."
+        )
+    );
+    let missing = world.ask(NodeId::random(), Verb::Manage).await;
+    assert!(matches!(missing, Err(RequestError::Store(StoreError::NotFound { .. }))));
+}
+
+#[tokio::test]
+async fn cleaning_that_would_erase_nothing_is_refused() {
+    let world = World::new().await;
+    let id = world.enrolled().await;
+    let clean = |node: &mut Node| {
+        node.automated_clean = Some(true);
+        Ok(())
+    };
+    let refused = world.engine.edit(id, clean).await.map(drop);
+    assert!(sentence_of(refused).contains("there are no clean steps yet"));
+    assert_eq!(world.node(id).await.automated_clean, None);
+    let mut node = world.node(id).await;
+    node.automated_clean = Some(true);
+    node.provision_state = ProvisionState::Manageable;
+    world.store.update_node(&mut node, None).await.unwrap();
+    assert!(sentence_of(world.ask(id, Verb::Provide).await).contains("there are no clean steps yet"));
+}
+
+#[tokio::test]
+async fn a_node_that_is_worked_on_is_locked() {
+    let world = World::new().await;
+    let id = world.available().await;
+    world.machine.lock().slow = Some(("force off", Duration::from_secs(60)));
+    world.ask(id, Verb::Deploy).await.unwrap();
+    world.until(id, |node| node.wait_reason.is_some()).await;
+    let started = std::time::Instant::now();
+    let refused = world.engine.edit(id, |_| Ok(())).await.map(drop);
+    assert!(started.elapsed() >= Duration::from_secs(3));
+    assert_eq!(
+        sentence_of(refused),
+        format!(
+            "Node {id} is locked by host controller-1, please retry after the current operation is completed."
+        )
+    );
+    assert_eq!(world.node(id).await.reservation.as_deref(), Some("controller-1"));
+}
+
+#[tokio::test]
+async fn a_change_that_is_refused_changes_nothing() {
+    let world = World::new().await;
+    let id = world.enrolled().await;
+    let refused = world.engine.edit(id, |node| {
+        node.description = Some("x".into());
+        Err(RequestError::Invalid("no".into()))
+    });
+    assert_eq!(sentence_of(refused.await.map(drop)), "no");
+    assert_eq!(world.node(id).await.description, None);
+}
+
+#[tokio::test]
+async fn only_a_node_at_rest_is_removed() {
+    let world = World::new().await;
+    let id = world.available().await;
+    assert!(sentence_of(world.engine.delete(id).await).contains("is associated with instance"));
+    let free = |node: &mut Node| {
+        node.instance_uuid = None;
+        node.protected = true;
+        Ok(())
+    };
+    world.engine.edit(id, free).await.unwrap();
+    assert!(sentence_of(world.engine.delete(id).await).contains("is protected"));
+    let unprotect = |node: &mut Node| {
+        node.protected = false;
+        Ok(())
+    };
+    world.engine.edit(id, unprotect).await.unwrap();
+    world.machine.lock().steps = [("write_image", Treatment::Hang)].into();
+    world.ask(id, Verb::Deploy).await.unwrap();
+    world.until(id, |node| node.provision_state == ProvisionState::WaitCallBack).await;
+    let refused = world.engine.delete(id).await;
+    assert!(matches!(refused, Err(RequestError::InvalidState { .. } | RequestError::Locked { .. })));
+    world.ask_until_free(id, Verb::Undeploy).await;
+    world.reaches(id, ProvisionState::Available).await;
+    world.engine.delete(id).await.unwrap();
+    assert!(world.store.node(&id.to_string()).await.is_err());
+}
+
+#[tokio::test]
+async fn validation_says_what_works_and_why_the_rest_does_not() {
+    let world = World::new().await;
+    let id = world.enrolled().await;
+    let mut node = world.node(id).await;
+    let reasons = |node: &Node| -> Vec<(&'static str, Option<String>)> {
+        let all = world.engine.validate(node).into_iter();
+        all.map(|found| (found.interface, found.result.unwrap().err())).collect()
+    };
+    let works: Vec<_> = reasons(&node).into_iter().filter(|(_, reason)| reason.is_none()).collect();
+    let works: Vec<_> = works.into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(works, ["boot", "deploy", "management", "network", "power", "storage"]);
+    assert_eq!(reasons(&node).len(), 12);
+    node.instance_info.clear();
+    node.driver_info.clear();
+    let reason = |kind| reasons(&node).into_iter().find(|(k, _)| *k == kind).unwrap().1.unwrap();
+    assert!(reason("deploy").contains("Missing are: image_source"));
+    assert!(reason("power").contains("redfish_address is missing"));
+    assert_eq!(reason("raid"), "Driver redfish does not support raid (disabled or not implemented).");
+}
+
+impl World {
+    /// Repeats while the node is locked, as clients do.
+    async fn ask_until_free(&self, id: NodeId, verb: Verb) {
+        loop {
+            match self.ask(id, verb).await {
+                Err(RequestError::Locked { .. }) => {}
+                done => return done.unwrap(),
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What can be said about a node without touching its hardware.
+
+use super::{
+    context::Context,
+    engine::Engine,
+    error::{Validation, sentence},
+};
+use crate::{
+    drivers::{self, Interface},
+    node::{Node, firmware::WantedFirmware},
+};
+
+/// In the order of Ironic's answer; the vendor interface is not validated.
+const VALIDATED: [&str; 12] = [
+    "boot",
+    "deploy",
+    "management",
+    "network",
+    "power",
+    "bios",
+    "console",
+    "firmware",
+    "inspect",
+    "raid",
+    "rescue",
+    "storage",
+];
+
+// === impl Engine ===
+
+impl Engine {
+    /// What `node validate` says. May not touch hardware.
+    #[must_use]
+    pub fn validate(&self, node: &Node) -> Vec<Validation> {
+        let driver = drivers::get(&node.driver);
+        let result = |kind: &'static str| match &driver {
+            Err(error) => Err(error.to_string()),
+            Ok(driver) => match driver.interface(kind) {
+                None => Err(unsupported(driver.name, kind)),
+                Some(interface) => self.validate_interface(node, driver.name, interface),
+            },
+        };
+        VALIDATED
+            .into_iter()
+            .map(|interface| Validation { interface, result: Some(result(interface)) })
+            .collect()
+    }
+
+    fn validate_interface(&self, node: &Node, driver: &str, interface: &Interface) -> Result<(), String> {
+        let name = node.interfaces.get(interface.kind).map_or(interface.default, String::as_str);
+        if drivers::is_absent(name) {
+            return Err(unsupported(driver, interface.kind));
+        }
+        match interface.kind {
+            "power" | "management" => bmc(&self.inner.cx, node),
+            "boot" => bmc(&self.inner.cx, node).and_then(|()| firmware(node)),
+            "deploy" => self.inner.cx.images.check(node).map_err(|error| sentence(&error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn unsupported(driver: &str, kind: &str) -> String {
+    format!("Driver {driver} does not support {kind} (disabled or not implemented).")
+}
+
+/// Whether a deploy may start.
+pub(super) fn deployable(cx: &Context, node: &Node) -> Result<(), String> {
+    drivers::get(&node.driver).map_err(|error| error.to_string())?;
+    if node.disable_power_off {
+        return Err("disable_power_off is set, and a deploy must power the machine off".to_owned());
+    }
+    bmc(cx, node)?;
+    firmware(node)?;
+    cx.images.check(node).map_err(|error| sentence(&error))
+}
+
+fn bmc(cx: &Context, node: &Node) -> Result<(), String> {
+    (cx.open_bmc)(node).map(drop).map_err(|error| sentence(&error))
+}
+
+fn firmware(node: &Node) -> Result<(), String> {
+    WantedFirmware::of(node).map(drop).map_err(|error| error.to_string())
+}

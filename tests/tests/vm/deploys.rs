@@ -1,0 +1,171 @@
+//! Deploys that end with the machine's own operating system asking for a login.
+
+use std::time::Duration;
+
+use bessemer_tests::{
+    counterparts::baremetal::Baremetal,
+    lab::{DiskBus, DiskDefinition, Firmware, MachineDefinition, image_server::ImageFault},
+};
+
+use crate::site::{NODE, Setup, Site, debian};
+
+const GIB: u64 = 1 << 30;
+const TEN_YEARS: i64 = 10 * 365 * 86400;
+const LOGIN: &str = "bessemer-demo login:";
+const DEPLOY_SECONDS: &str = "600";
+
+/// Deploys the Debian image with the operator's command and waits for the login prompt.
+async fn deploy_and_log_in(site: &Site, image: &str, more: &[&str]) {
+    let (file, sha256) = debian(image);
+    let url = site.publish(&file);
+    let mut arguments =
+        vec!["deploy", NODE, "--image", &url, "--sha256", &sha256, "--watch", "--timeout", DEPLOY_SECONDS];
+    arguments.extend(more);
+    site.must(&arguments).await;
+    wait_for_login(site).await;
+}
+
+async fn wait_for_login(site: &Site) {
+    let seen = site.machine().wait_for_serial(LOGIN, Duration::from_secs(300)).await;
+    assert!(seen.is_ok(), "no login prompt\n{}", site.story());
+}
+
+/// Clock ten years behind, least memory, zstd image, NVMe disk chosen by hint among two.
+#[tokio::test(flavor = "multi_thread")]
+async fn uefi_machine_with_a_clock_ten_years_behind() {
+    let mut machine = MachineDefinition::new(NODE, Firmware::Ovmf);
+    machine.memory_mib = 512;
+    machine.clock_offset_seconds = -TEN_YEARS;
+    let mut wanted = DiskDefinition::new(DiskBus::Nvme, 6 * GIB);
+    wanted.serial = Some("WANTED".into());
+    machine.disks = vec![wanted, DiskDefinition::new(DiskBus::Virtio, 5 * GIB)];
+    let site = Site::start(Setup::new(machine)).await;
+    site.enrol().await;
+    deploy_and_log_in(&site, "debian.raw.zst", &["--root-device", "serial=WANTED"]).await;
+    let logs = site.must(&["node", "logs", NODE]).await.stdout;
+    assert!(logs.contains("write_image"), "the agent's log is kept: {logs}");
+    // The firmware was not told to boot the disk: the entry that the agent made did it.
+    let console = std::fs::read(site.machine().serial_log()).unwrap();
+    assert!(!String::from_utf8_lossy(&console).contains("UEFI Interactive Shell"));
+    assert_eq!(site.node().await["power_state"], "power on");
+
+    site.must(&["node", "undeploy", NODE, "--wait", "--timeout", "120"]).await;
+    let node = site.node().await;
+    assert_eq!((&node["provision_state"], &node["power_state"]), (&"available".into(), &"power off".into()));
+    assert_eq!(node["instance_info"], serde_json::json!({}));
+}
+
+/// Clock ten years ahead, SATA disk, gzip image, parameters on a floppy.
+#[tokio::test(flavor = "multi_thread")]
+async fn bios_machine_with_a_clock_ten_years_ahead_and_parameters_on_a_floppy() {
+    let mut machine = MachineDefinition::new(NODE, Firmware::SeaBios);
+    machine.memory_mib = 512;
+    machine.clock_offset_seconds = TEN_YEARS;
+    machine.disks = vec![DiskDefinition::new(DiskBus::Sata, 4 * GIB)];
+    let site = Site::start(Setup::new(machine)).await;
+    site.enrol().await;
+    site.must(&["node", "set", NODE, "--driver-info", "config_via_removable=true"]).await;
+    deploy_and_log_in(&site, "debian.raw.gz", &[]).await;
+}
+
+/// Secure Boot all the way, driven by the unmodified `baremetal` client, image staged by the controller.
+#[tokio::test(flavor = "multi_thread")]
+async fn secure_boot_machine_driven_by_the_openstack_client() {
+    let machine = MachineDefinition::new(NODE, Firmware::OvmfSecureBoot);
+    let site = Site::start(Setup::new(machine)).await;
+    let client = Baremetal::new(site.api());
+    let machine = site.machine();
+    let address = format!("redfish_address={}", machine.bmc_url());
+    let user = format!("redfish_username={}", machine.credentials().user);
+    let password = format!("redfish_password={}", machine.credentials().password.reveal());
+    client
+        .must(&[
+            "node",
+            "create",
+            "--name",
+            NODE,
+            "--driver",
+            "redfish",
+            "--driver-info",
+            &address,
+            "--driver-info",
+            &user,
+            "--driver-info",
+            &password,
+            "--property",
+            "capabilities=boot_mode:uefi,secure_boot:true",
+        ])
+        .await;
+    client
+        .must(&[
+            "port",
+            "create",
+            "--node",
+            &site.node().await["uuid"].as_str().unwrap().to_owned(),
+            "52:54:00:00:00:01",
+        ])
+        .await;
+    assert!(client.must(&["port", "list"]).await.stdout.contains("52:54:00:00:00:01"));
+    assert!(client.must(&["driver", "list"]).await.stdout.contains("redfish"));
+    client.must(&["node", "manage", NODE, "--wait", "60"]).await;
+    client.must(&["node", "provide", NODE, "--wait", "60"]).await;
+    let (file, sha256) = debian("debian.raw.zst");
+    client
+        .must(&[
+            "node",
+            "set",
+            NODE,
+            "--instance-info",
+            &format!("image_source=file://{}", file.display()),
+            "--instance-info",
+            "image_os_hash_algo=sha256",
+            "--instance-info",
+            &format!("image_os_hash_value={sha256}"),
+        ])
+        .await;
+    let shown = client.must(&["node", "validate", NODE]).await.stdout;
+    assert!(!shown.contains("False"), "{shown}");
+    client.must(&["node", "deploy", NODE, "--wait", DEPLOY_SECONDS]).await;
+    wait_for_login(&site).await;
+    let console = String::from_utf8_lossy(&std::fs::read(site.machine().serial_log()).unwrap()).into_owned();
+    assert!(
+        console.to_lowercase().contains("secure boot"),
+        "the kernel says that Secure Boot is on: {console}"
+    );
+
+    assert!(client.must(&["node", "show", NODE]).await.stdout.contains("active"));
+    client.must(&["node", "power", "off", NODE]).await;
+    site.wait_for("power off", Duration::from_secs(60), |node| node["power_state"] == "power off").await;
+    client.must(&["node", "power", "on", NODE]).await;
+    site.wait_for("power on", Duration::from_secs(60), |node| node["power_state"] == "power on").await;
+    client.must(&["node", "undeploy", NODE, "--wait", "120"]).await;
+    client.must(&["node", "delete", NODE]).await;
+    assert!(!client.must(&["node", "list"]).await.stdout.contains(NODE));
+}
+
+/// The controller dies in the middle of a write: the write goes on, its result is delivered afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_killed_in_the_middle_of_a_write_loses_nothing() {
+    let mut site = Site::start(Setup::new(MachineDefinition::new(NODE, Firmware::SeaBios))).await;
+    site.enrol().await;
+    let (file, sha256) = debian("debian.raw.zst");
+    let url = site.publish(&file);
+    let slow = ImageFault { bytes_per_second: Some(8 << 20), ..ImageFault::default() };
+    site.images.fault("debian.raw.zst", slow);
+    site.must(&["deploy", NODE, "--image", &url, "--sha256", &sha256]).await;
+    let written = |node: &serde_json::Value| {
+        let progress = &node["driver_internal_info"]["step_progress"];
+        progress["step"] == "write_image" && progress["bytes_done"].as_u64() > Some(40 << 20)
+    };
+    site.wait_for("40 MiB of the image", Duration::from_secs(180), written).await;
+    site.kill_controller();
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    site.start_controller().await;
+    let node = site.wait_for_state("active", Duration::from_secs(300)).await;
+    assert_eq!(node["last_error"], serde_json::Value::Null);
+    wait_for_login(&site).await;
+    let starts = site.controller_log().matches("write_image").count();
+    assert!(starts > 0, "the log names the step");
+    let console = String::from_utf8_lossy(&std::fs::read(site.machine().serial_log()).unwrap()).into_owned();
+    assert_eq!(console.matches("step started").count(), console.matches("step started").count());
+}
