@@ -8,7 +8,7 @@
 set -euo pipefail
 
 image= disk=virtio show=no firmwares=()
-limit=${LIMIT:-180}
+limit=${LIMIT:-300}
 while [ $# -gt 0 ]; do
     case $1 in
         --disk) disk=$2; shift ;;
