@@ -17,7 +17,7 @@ const SIGNATURE: &[u8; 8] = b"EFI PART";
 const MOST_ENTRIES: u32 = 1024;
 /// The entry size that every partitioner writes.
 const ENTRY_BYTES: u32 = 128;
-/// Type of an EFI system partition, C12A7328-F81F-11D2-BA4B-00C04FC93EC9, as stored.
+/// Type of an EFI system partition, C12A7328-F81F-11D2-BA4B-00A0C93EC93B, as stored.
 const EFI_SYSTEM_PARTITION: [u8; 16] =
     [0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b];
 const MBR_FIRST_ENTRY: usize = 446;
