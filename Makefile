@@ -31,7 +31,7 @@ build: ## Build the controller, the ramdisk builder and the lab
 
 .PHONY: agent
 agent: ## Build the static agent
-	RUSTFLAGS='-C target-feature=+crt-static' cargo build --profile agent --target $(triple) -p bessemer-agent
+	RUSTFLAGS='-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs' cargo build --profile agent --target $(triple) -p bessemer-agent
 
 .PHONY: ramdisk
 ramdisk: agent ## Build the deploy ramdisk and ISO into .cache/ramdisk

@@ -125,6 +125,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
     let mut servers = rooms.serve(&config, &endpoints, listeners, &stop);
     info!(state_dir = %config.state_dir.display(), "ready");
     let ended = tokio::select! {
+        // Servers end as well when told to stop: that is no failure.
+        biased;
         () = stop.cancelled() => Ok(()),
         Some(ended) = servers.join_next() => Err(AppError::Ended(why(ended))),
     };
@@ -143,6 +145,7 @@ async fn drain(config: &Config, engine: &Engine, mut servers: JoinSet<Ended>) {
         warn!("some connections did not end in time and are cut");
         servers.shutdown().await;
     }
+    bmc::close_sessions().await;
     info!("stopped");
 }
 

@@ -39,7 +39,9 @@ fn candidate(entry: &Path, name: &str, dev: &Path) -> Option<Candidate> {
     let partition = sys.join("partition").exists();
     let disk = if partition { sys.parent()?.to_owned() } else { sys.clone() };
     let size = text(&sys.join("size"));
-    if !insertable(&disk, name) || size == "0" {
+    // A floppy has no size until it is opened; a card reader without card has none at all.
+    let floppy = numbered(name, "fd");
+    if !insertable(&disk, name) || (size == "0" && !floppy) {
         return None;
     }
     let generation = format!("{size} {}", text(&disk.join("diskseq")));
@@ -48,16 +50,18 @@ fn candidate(entry: &Path, name: &str, dev: &Path) -> Option<Candidate> {
 
 /// Floppies, optical drives, removable disks, everything on USB.
 fn insertable(disk: &Path, name: &str) -> bool {
-    let numbered = |prefix: &str| {
-        name.strip_prefix(prefix).is_some_and(|rest| rest.bytes().next().is_some_and(|b| b.is_ascii_digit()))
-    };
     let on_usb = disk.components().any(|part| {
         part.as_os_str()
             .to_str()
             .and_then(|part| part.strip_prefix("usb"))
             .is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
     });
-    numbered("fd") || numbered("sr") || on_usb || text(&disk.join("removable")) == "1"
+    numbered(name, "fd") || numbered(name, "sr") || on_usb || text(&disk.join("removable")) == "1"
+}
+
+/// `fd0` for `fd`, not `fdx`.
+fn numbered(name: &str, prefix: &str) -> bool {
+    name.strip_prefix(prefix).is_some_and(|rest| rest.bytes().next().is_some_and(|b| b.is_ascii_digit()))
 }
 
 fn text(path: &Path) -> String {

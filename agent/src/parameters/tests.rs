@@ -116,6 +116,8 @@ async fn the_medium_wins_over_the_iso_and_the_iso_over_the_command_line() {
         true,
         &fat_image("IR-VFD-DEV", Some(&sample("fat:1").to_text())),
     );
+    // The kernel does not know a floppy's size before it is opened.
+    std::fs::write(machine.roots.sys.join("class/block/fd0/size"), "0\n").unwrap();
     let found = machine.find().await.unwrap();
     assert_eq!(found.source, Source::Medium(machine.node("fd0")));
     assert_eq!(found.parsed.parameters.controllers, ["fat:1"]);

@@ -49,8 +49,8 @@ pub(super) enum ClientError {
     Setup(#[source] reqwest::Error),
     /// No connection, or no answer.
     #[error(
-        "the controller at {url} cannot be reached: is `bessemer serve` running there, and is --url or \
-         BESSEMER_URL right?"
+        "the controller at {url} cannot be reached (is `bessemer serve` running there, and is --url or \
+         BESSEMER_URL right?)"
     )]
     Unreachable {
         /// Where.

@@ -111,7 +111,7 @@ async fn an_unreachable_controller_is_a_plain_sentence() {
     drop(listener);
     let said = run_at(&url, &["node", "list"]).await.unwrap_err();
     assert!(
-        said.starts_with(&format!("the controller at {url}/ cannot be reached: is `bessemer serve`")),
+        said.starts_with(&format!("the controller at {url}/ cannot be reached (is `bessemer serve`")),
         "{said}"
     );
 }

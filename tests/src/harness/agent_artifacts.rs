@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use super::HarnessError;
 
-/// The deploy ISO: `BESSEMER_DEPLOY_ISO`, or `.cache/deploy.iso` in the repository.
+/// The deploy ISO: `BESSEMER_DEPLOY_ISO`, or `.cache/ramdisk/deploy.iso` in the repository.
 pub fn deploy_iso() -> Result<PathBuf, HarnessError> {
-    find("the deploy ISO", "BESSEMER_DEPLOY_ISO", "deploy.iso")
+    find("the deploy ISO", "BESSEMER_DEPLOY_ISO", "ramdisk/deploy.iso")
 }
 
-/// The bootable disk image of Debian: `BESSEMER_DEMO_IMAGE`, or `.cache/demo.img` in the repository.
+/// The bootable disk image of Debian: `BESSEMER_DEMO_IMAGE`, or `.cache/images/debian.raw` in the repository.
 pub fn demo_image() -> Result<PathBuf, HarnessError> {
-    find("the demo disk image", "BESSEMER_DEMO_IMAGE", "demo.img")
+    find("the demo disk image", "BESSEMER_DEMO_IMAGE", "images/debian.raw")
 }
 
 fn find(what: &'static str, variable: &'static str, name: &str) -> Result<PathBuf, HarnessError> {

@@ -52,7 +52,7 @@ pub struct Medium {
     /// Where it came from.
     pub image: String,
     /// The file in the machine's folder.
-    pub(super) file: PathBuf,
+    pub file: PathBuf,
 }
 
 /// What a machine is like at a moment.

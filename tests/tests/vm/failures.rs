@@ -77,7 +77,7 @@ async fn power_lost_during_the_write_fails_the_deploy() {
         node["driver_internal_info"]["step_progress"]["bytes_done"].as_u64() > Some(4 * MIB as u64)
     };
     site.wait_for("some bytes", Duration::from_secs(180), written).await;
-    site.machine().power(bessemer_tests::lab::Power::Off).await.unwrap();
+    site.machine().power(bessemer_tests::lab::Power::ForceOff).await.unwrap();
     let node = site.wait_for_state("deploy failed", Duration::from_secs(120)).await;
     assert!(node["last_error"].as_str().unwrap().contains("power"), "{node:#}");
     site.assert_disk_has_no_partition_table();

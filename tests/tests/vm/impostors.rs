@@ -93,8 +93,8 @@ async fn a_wrong_token_and_a_foreign_controller_are_refused() {
 /// A machine that takes longer to boot than its token lives.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_token_fails_the_deploy_with_its_reason() {
-    let setup =
-        Setup::new(MachineDefinition::new(NODE, Firmware::SeaBios)).with("agents", "token_lifetime = 1");
+    let machine = MachineDefinition::new(NODE, Firmware::SeaBios);
+    let setup = Setup { configuration: "[agents]\ntoken_lifetime = 1\n", ..Setup::new(machine) };
     let site = Site::start(setup).await;
     site.enrol().await;
     let said = site

@@ -1,7 +1,7 @@
 //! Whole deploys on virtual machines: the real controller binary, the real deploy ISO, a BMC at the wire.
 //!
 //! They need what `make images` builds: the deploy ISO and the Debian disk image.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub, reason = "tests")]
 
 mod deploys;
 mod failures;

@@ -3,13 +3,16 @@
 use std::{
     fs::File,
     io::{Read, Seek, SeekFrom},
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Stdio,
     time::Duration,
 };
 
-use bessemer_tests::lab::{Lab, Machine, MachineDefinition, image_server::ImageServer};
+use bessemer_tests::{
+    harness::{Api, Controller, agent_artifacts},
+    lab::{Lab, Machine, MachineDefinition, image_server::ImageServer},
+};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
@@ -23,18 +26,13 @@ const HOST_AS_SEEN_BY_MACHINES: &str = "10.0.2.2";
 pub struct Setup {
     /// The machine.
     pub machine: MachineDefinition,
-    /// More lines for the controller's configuration, by section.
-    pub configuration: Vec<(&'static str, String)>,
+    /// More lines (TOML) for the controller's configuration.
+    pub configuration: &'static str,
 }
 
 impl Setup {
     pub fn new(machine: MachineDefinition) -> Self {
-        Self { machine, configuration: Vec::new() }
-    }
-
-    pub fn with(mut self, section: &'static str, line: impl Into<String>) -> Self {
-        self.configuration.push((section, line.into()));
-        self
+        Self { machine, configuration: "" }
     }
 }
 
@@ -42,9 +40,7 @@ impl Setup {
 pub struct Site {
     pub images: ImageServer,
     pub lab: Lab,
-    controller: Option<Child>,
-    configuration: PathBuf,
-    api: String,
+    pub controller: Controller,
     folder: TempDir,
 }
 
@@ -60,63 +56,36 @@ impl Site {
     /// Starts a machine (off), an image server and a controller that answers.
     pub async fn start(setup: Setup) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let [images, state, lab] = ["images", "state", "lab"].map(|name| {
+        let [images, lab] = ["images", "lab"].map(|name| {
             let path = folder.path().join(name);
             std::fs::create_dir(&path).unwrap();
             path
         });
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let images = ImageServer::start(&images, listen).await.unwrap();
-        let lab = Lab::start(&lab, vec![setup.machine.clone()]).await.unwrap();
-        let [api, agents, files] = free_ports();
-        let configuration = folder.path().join("bessemer.toml");
-        std::fs::write(&configuration, configuration_text(&setup, &state, [api, agents, files])).unwrap();
-        let api = format!("http://127.0.0.1:{api}");
-        let mut site = Self { images, lab, controller: None, configuration, api, folder };
-        site.start_controller().await;
-        site
-    }
-
-    /// Starts the controller on the state it left and waits until it answers.
-    pub async fn start_controller(&mut self) {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.folder.path().join("controller.log"))
-            .unwrap();
-        let child = Command::new(binary("bessemer"))
-            .args(["serve", "--config"])
-            .arg(&self.configuration)
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        self.controller = Some(child);
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while reqwest::get(&self.api).await.is_err() {
-            assert!(Instant::now() < deadline, "the controller does not answer:\n{}", self.controller_log());
-            sleep(Duration::from_millis(100)).await;
-        }
-    }
-
-    /// SIGKILL: the controller gets no chance to tidy up.
-    pub fn kill_controller(&mut self) {
-        let mut child = self.controller.take().unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
+        let lab = Lab::start(&lab, vec![setup.machine]).await.unwrap();
+        let debian = agent_artifacts::demo_image().unwrap();
+        // The image server has another address here than on the machines.
+        let configuration = format!(
+            "[images]\ncheck_http_sources = false\nfile_url_allowed_paths = [{:?}]\n{}",
+            debian.parent().unwrap(),
+            setup.configuration
+        );
+        let iso = agent_artifacts::deploy_iso().unwrap();
+        let controller = Controller::start(folder.path(), &iso, &configuration).await.unwrap();
+        Self { images, lab, controller, folder }
     }
 
     pub fn controller_log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("controller.log")).unwrap_or_default()
+        std::fs::read_to_string(self.controller.log()).unwrap_or_default()
     }
 
     pub fn machine(&self) -> &Machine {
         self.lab.machine(NODE)
     }
 
-    pub fn api(&self) -> &str {
-        &self.api
+    pub fn api(&self) -> Api {
+        self.controller.api()
     }
 
     pub fn folder(&self) -> &Path {
@@ -141,7 +110,7 @@ impl Site {
     /// Runs `bessemer` as an operator does.
     pub async fn bessemer(&self, arguments: &[&str]) -> Said {
         let output = tokio::process::Command::new(binary("bessemer"))
-            .args(["--url", &self.api])
+            .args(["--url", self.api().base()])
             .args(arguments)
             .stdin(Stdio::null())
             .kill_on_drop(true)
@@ -193,9 +162,7 @@ impl Site {
 
     /// The node as the API shows it.
     pub async fn node(&self) -> Value {
-        let url = format!("{}/v1/nodes/{NODE}", self.api);
-        let request = reqwest::Client::new().get(url).header("X-OpenStack-Ironic-API-Version", "1.115");
-        request.send().await.unwrap().json().await.unwrap()
+        self.api().node(NODE).await.unwrap()
     }
 
     /// Waits until `condition` holds for the node.
@@ -238,44 +205,6 @@ impl Site {
     }
 }
 
-impl Drop for Site {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.controller.take() {
-            child.kill().ok();
-            child.wait().ok();
-        }
-    }
-}
-
-fn configuration_text(setup: &Setup, state: &Path, [api, agents, files]: [u16; 3]) -> String {
-    let own = [
-        ("api", format!("listen = \"127.0.0.1:{api}\"")),
-        ("agents", format!("listen = \"127.0.0.1:{agents}\"")),
-        ("agents", format!("advertise = [\"{HOST_AS_SEEN_BY_MACHINES}:{agents}\"]")),
-        ("files", format!("listen = \"127.0.0.1:{files}\"")),
-        ("files", format!("url_for_bmcs = \"http://127.0.0.1:{files}\"")),
-        ("files", format!("url_for_agents = \"http://{HOST_AS_SEEN_BY_MACHINES}:{files}\"")),
-        ("boot", format!("deploy_iso = {:?}", deploy_iso())),
-        ("images", format!("file_url_allowed_paths = [{:?}]", built("images"))),
-        // The image server has another address here than on the machines.
-        ("images", "check_http_sources = false".to_owned()),
-        ("conductor", "deploy_callback_timeout = 300".to_owned()),
-    ];
-    let mut text = format!("state_dir = {state:?}\n");
-    for section in ["api", "agents", "files", "boot", "images", "conductor"] {
-        text += &format!("[{section}]\n");
-        for (_, line) in own.iter().chain(&setup.configuration).filter(|(name, _)| *name == section) {
-            text += &format!("{line}\n");
-        }
-    }
-    text
-}
-
-fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners: [TcpListener; N] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
-}
-
 /// A binary of this workspace, beside the folder of the test's own.
 pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
@@ -288,22 +217,10 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
-fn built(name: &str) -> PathBuf {
-    let cache = std::env::var_os("BESSEMER_CACHE")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache"), PathBuf::from);
-    let path = cache.join(name);
-    path.canonicalize()
-        .unwrap_or_else(|_| panic!("{} is not built: run `make images ramdisk`", path.display()))
-}
-
-/// The deploy ISO.
-pub fn deploy_iso() -> PathBuf {
-    built("ramdisk/deploy.iso")
-}
-
 /// The Debian disk image, packed or not, with its SHA-256.
 pub fn debian(name: &str) -> (PathBuf, String) {
-    let sums = std::fs::read_to_string(built("images/SHA256SUMS")).unwrap();
+    let folder = agent_artifacts::demo_image().unwrap().parent().unwrap().to_owned();
+    let sums = std::fs::read_to_string(folder.join("SHA256SUMS")).unwrap();
     let line = sums.lines().find(|line| line.ends_with(&format!(" {name}"))).unwrap();
-    (built(&format!("images/{name}")), line.split_whitespace().next().unwrap().to_owned())
+    (folder.join(name), line.split_whitespace().next().unwrap().to_owned())
 }

@@ -28,6 +28,22 @@ async fn a_controller_killed_while_the_machine_boots_boots_it_again() {
 }
 
 #[tokio::test]
+async fn a_machine_whose_boot_media_died_with_the_controller_boots_again() {
+    let mut world = World::new().await;
+    // Switched on, but the ISO is not read before the controller is gone.
+    world.machine.lock().silent = true;
+    let id = world.available().await;
+    world.ask(id, Verb::Deploy).await.unwrap();
+    world.until(id, |node| node.provision_state == ProvisionState::WaitCallBack).await;
+    let first = world.store.open_boot(id).await.unwrap().unwrap();
+    world.machine.lock().silent = false;
+    world.kill().await;
+    world.reaches(id, ProvisionState::Active).await;
+    assert!(world.store.boot(first.id).await.unwrap().enrolled_key_hash.is_none());
+    assert_eq!(world.machine.lock().asked.iter().filter(|asked| *asked == "insert").count(), 2);
+}
+
+#[tokio::test]
 async fn a_controller_killed_during_the_write_loses_nothing() {
     killed_at("write_image", true).await;
 }

@@ -2,5 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod boot_media;
+mod conformance;
 mod machines;
+mod program;
 mod redfish;
