@@ -125,7 +125,10 @@ async fn secure_boot_machine_driven_by_the_openstack_client() {
     ])
     .await;
     let shown = must(&["node", "validate", NODE]).await.stdout;
-    assert!(!shown.contains("False"), "{shown}");
+    for interface in ["boot", "deploy", "management", "power"] {
+        let row = shown.lines().find(|line| line.contains(&format!("| {interface} "))).unwrap_or_default();
+        assert!(row.contains("True"), "{shown}");
+    }
     must(&["node", "deploy", NODE, "--wait", DEPLOY_SECONDS]).await;
     wait_for_login(&site).await;
     let console = String::from_utf8_lossy(&std::fs::read(site.machine().serial_log()).unwrap()).into_owned();
@@ -166,7 +169,11 @@ async fn a_controller_killed_in_the_middle_of_a_write_loses_nothing() {
     assert_eq!(node["last_error"], serde_json::Value::Null);
     wait_for_login(&site).await;
     // The agent wrote once: it was not told to begin anew by the controller that came back.
-    assert_eq!(console(&site).matches("step started").count(), 3, "write_image, set_boot_entry, power_off");
+    assert_eq!(
+        console(&site).matches("step starts step=").count(),
+        3,
+        "write_image, set_boot_entry, power_off"
+    );
 }
 
 fn console(site: &Site) -> String {
