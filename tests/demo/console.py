@@ -7,6 +7,7 @@ console.py SOCKET COMMAND...   logs in to the demo image, runs the commands, sho
 Fails when a command fails or does not end.
 """
 
+import codecs
 import os
 import re
 import select
@@ -49,6 +50,7 @@ class Session:
     def __init__(self, console: socket.socket) -> None:
         self.console = console
         self.seen = ""
+        self.decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def expect(self, pattern: str) -> re.Match[str]:
         """Waits for `pattern`; what came before it is gone afterwards."""
@@ -60,7 +62,7 @@ class Session:
             data = self.console.recv(4096)
             if not data:
                 sys.exit("console: the machine is gone")
-            text = data.decode(errors="replace").replace("\r", "")
+            text = self.decoder.decode(data).replace("\r", "")
             self.seen = re.sub(r"\x1b\[[0-9;?=]*[A-Za-z]", "", self.seen + text)
         self.seen = self.seen[match.end() :]
         return match

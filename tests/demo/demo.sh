@@ -62,6 +62,7 @@ bessemer() { "$bin/bessemer" "$@"; }
 run() { show "bessemer $*"; bessemer "$@"; }
 
 start_lab() {
+    : > "$dir/lab.json"
     "$bin/bessemer-lab" run --dir "$dir/lab" --machines 1 --firmware "$firmware" --memory 1024 --disk-size 8G \
         > "$dir/lab.json" 2> "$dir/lab.log" &
     lab=$!
@@ -136,22 +137,26 @@ deploy() {
     deployed=$((SECONDS - started))
 }
 
-# The machine's serial console, from the moment it was switched on to boot its disk, until the login prompt.
+# The machine's serial console, from the moment the agent switched it off, until the login prompt.
 follow_boot() {
-    local from end=$((SECONDS + boot_limit))
-    from=$(grep -abo 'bessemer' "$serial" | tail -n1 | cut -d: -f1 || true)
-    tail -c +$((${from:-0} + 1)) -F "$serial" 2>/dev/null | readable | grep --line-buffered -v '^ *$' |
-        sed -u "s/^/  ${dim}|${plain} /" &
+    local from end=$((SECONDS + boot_limit)) shower
+    from=$(grep -abo 'reboot: Power down' "$serial" | tail -n1 | cut -d: -f1 || true)
+    # `tail` ends soon after this process, and the others with it, with all their output shown.
+    sleep $((boot_limit * 2)) &
     follower=$!
+    tail --pid=$follower -s 0.2 -c +$((${from:-0} + 1)) -F "$serial" 2>/dev/null | readable |
+        grep --line-buffered -v -e '^ *$' -e 'Power down' | sed -u "s/^/  ${dim}|${plain} /" &
+    shower=$!
     until grep -aq 'bessemer-demo login:' "$serial"; do
         kill -0 $lab 2>/dev/null || die "the lab ended: $(tail -n 5 "$dir/lab.log")"
         [ $SECONDS -lt $end ] || die "no login prompt on the serial console within $boot_limit s"
         sleep 0.2
     done
     sleep 0.5
-    kill $follower 2>/dev/null || true
+    kill $follower
     wait $follower 2>/dev/null || true
     follower=''
+    wait $shower || true
     echo
 }
 

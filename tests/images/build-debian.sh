@@ -101,6 +101,7 @@ write_boot_files() { # TREE
 	terminal_input console serial
 	terminal_output console serial
 	search --no-floppy --fs-uuid --set=root $root_uuid
+	set gfxpayload=text
 	menuentry 'Debian GNU/Linux' {
 	    linux /vmlinuz root=UUID=$root_uuid ro console=tty0 console=ttyS0,115200 loglevel=4 systemd.show_status=1
 	    initrd /initrd.img
