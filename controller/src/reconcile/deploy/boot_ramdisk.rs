@@ -26,6 +26,8 @@ impl DeployStep for BootRamdisk {
         }
         cx.doing(node, "waiting for the image to be found at its source", cx.images.stage_timeout()).await?;
         cx.images.stage(node).await?;
+        // Said before anything is switched off.
+        cx.shelf.check().await?;
         let bmc = cx.bmc(node)?;
         machine::power_off(node, &bmc, cx).await?;
         set_firmware(node, &bmc).await?;
