@@ -188,6 +188,11 @@ impl Agent {
         let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be caught")?;
         let power = tokio::select! {
             ended = &mut link => {
+                // Nobody wants this boot any more: no step may go on behind the controller's back.
+                self.shutdown.cancel();
+                if !runner.idle(SHUTDOWN_DEADLINE).await {
+                    tracing::warn!("a step does not stop; going on");
+                }
                 ended.context("the link to the controller broke")??;
                 return Ok(());
             }

@@ -176,6 +176,9 @@ impl Rooms {
         let mut boot = config.boot.clone();
         boot.deploy_iso = config.resolve(&boot.deploy_iso);
         let shelf = MediaShelf::new(boot, endpoints.url_for_bmcs.clone());
+        if let Err(error) = shelf.check().await {
+            warn!("no machine can be deployed yet: {}", sentence(&error));
+        }
         let images = open_images(config, endpoints, &authority)?;
         let engine = Engine::start(Deps {
             store: store.clone(),

@@ -79,6 +79,9 @@ fn refusal(device: &BlockDevice, hints: &Hints) -> Option<String> {
     if let Some(mismatch) = hints.mismatch(device) {
         return Some(mismatch);
     }
+    if hints.is_empty() && device.removable {
+        return Some("it is removable: only a hint can choose it".to_owned());
+    }
     if hints.is_empty() && device.read_only {
         return Some("it is read-only".to_owned());
     }

@@ -113,6 +113,13 @@ impl LinkError {
     }
 }
 
+impl LinkError {
+    /// True when the controller says that this boot is over: whatever still runs must stop.
+    fn is_over(&self) -> bool {
+        matches!(self, Self::Refused { code: Code::PermissionDenied, .. })
+    }
+}
+
 /// How patient the link is.
 #[derive(Clone, Debug)]
 pub struct LinkOptions {
@@ -248,6 +255,7 @@ impl Link {
                     continue;
                 }
                 Err(_) if self.shutdown.is_cancelled() => break,
+                Err(error) if error.is_over() => return Err(error),
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
                     tracing::warn!(endpoint, error, "no session with the controller; trying again");

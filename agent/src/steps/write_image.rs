@@ -27,6 +27,8 @@ use crate::{
 /// How long a disk may take to appear: behind a RAID controller they are late.
 const DISK_WAIT: Duration = Duration::from_secs(30);
 const DISK_POLL: Duration = Duration::from_secs(1);
+/// Without new disks for so long, all are taken to be there.
+const DISK_SETTLE: Duration = Duration::from_secs(2);
 /// A checksum file must be there after this time, whatever the server does.
 const CHECKSUM_DEADLINE: Duration = Duration::from_secs(120);
 
@@ -114,23 +116,34 @@ async fn until_cancelled<T>(
     cancel.run_until_cancelled(work).await.unwrap_or(Err(StepError::Cancelled))
 }
 
-/// Looks for the disk until one fits or the time is up.
+/// Looks for the disk until one fits and no more disks appear, or the time is up.
 async fn wait_for_disk(hints: &Hints, context: &StepContext) -> Result<Choice, StepError> {
     let deadline = Instant::now() + DISK_WAIT;
+    let mut before = None;
     loop {
         let error = match find_disk(hints.clone(), context.roots.clone()).await? {
-            Ok(choice) => return Ok(choice),
+            // The right disk may appear later than a wrong one that fits.
+            Ok(choice) if before.as_ref() == Some(&choice.explanations) => return Ok(choice),
+            Ok(choice) => {
+                before = Some(choice.explanations);
+                pause(context, DISK_SETTLE).await?;
+                continue;
+            }
             Err(error) if Instant::now() >= deadline => return Err(StepError::Failed(error.into())),
             Err(error) => error,
         };
         tracing::info!(%error, "waiting for the disk");
         context.report.progress("waiting for the disk", 0, 0);
-        until_cancelled(&context.cancel, async {
-            tokio::time::sleep(DISK_POLL).await;
-            Ok(())
-        })
-        .await?;
+        pause(context, DISK_POLL).await?;
     }
+}
+
+async fn pause(context: &StepContext, duration: Duration) -> Result<(), StepError> {
+    let sleep = async {
+        tokio::time::sleep(duration).await;
+        Ok(())
+    };
+    until_cancelled(&context.cancel, sleep).await
 }
 
 async fn find_disk(hints: Hints, roots: Roots) -> Result<Result<Choice, ChooseError>, StepError> {

@@ -20,6 +20,7 @@ use super::{
     decode::Decoder,
     digest::{Digesting, Verified},
     fetch::Body,
+    held_back::HeldBack,
     progress::{self, Progress},
     write::{BodyWritten, Filled, write_body},
 };
@@ -256,7 +257,17 @@ fn finish(
         }
         TableKind::None => return Err(StreamError::NoPartitionTable),
     }
-    body.held_back.release(verified, target)?;
+    let released = body.held_back.release(verified, target).map_err(StreamError::from);
+    let settled = released.and_then(|()| settle(target, report));
+    if settled.is_err() {
+        // What failed must not boot, though its bytes were right.
+        HeldBack::clear(target).ok();
+    }
+    settled
+}
+
+/// Makes a released disk consistent with its own size, and durable.
+fn settle(target: &Target, report: &dyn StepReport) -> Result<(), StreamError> {
     match gpt::move_backup_to_end(target.file(), target.sector(), target.size()) {
         Ok(BackupPlace::Moved) => tracing::info!("backup partition table moved to the end of the disk"),
         Ok(BackupPlace::AtEnd | BackupPlace::NoGpt) => {}

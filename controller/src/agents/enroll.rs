@@ -8,9 +8,9 @@ use std::{
 };
 
 use bessemer_proto::{
-    ids::BootId,
+    ids::{BootId, NodeId},
     secret::Secret,
-    v1::{EnrollRequest, EnrollResponse},
+    v1::{EnrollRequest, EnrollResponse, LogLevel, LogRecord},
 };
 use chrono::Utc;
 use subtle::ConstantTimeEq as _;
@@ -66,35 +66,53 @@ pub(super) async fn enroll(
     request: EnrollRequest,
 ) -> Result<EnrollResponse, Status> {
     let mut node = None;
-    let result = admit(fleet, peer.ip(), &request, &mut node).await;
-    result.map_err(|refusal| {
-        if refusal.counts() {
-            fleet.0.failures.note(peer.ip());
-        }
-        let boot: String = request.boot_id.chars().take(40).collect();
-        let node = node.map(|node| format!("{node}")).unwrap_or_default();
-        let cause = std::error::Error::source(&refusal).map(ToString::to_string).unwrap_or_default();
-        warn!(node, boot, %peer, reason = %refusal, cause, "enrolment refused");
-        refusal.into()
-    })
+    let refusal = match admit(fleet, peer.ip(), &request, &mut node).await {
+        Ok(response) => return Ok(response),
+        Err(refusal) => refusal,
+    };
+    if refusal.counts() {
+        fleet.0.failures.note(peer.ip());
+    }
+    let boot: String = request.boot_id.chars().take(40).collect();
+    let cause = std::error::Error::source(&refusal).map(ToString::to_string).unwrap_or_default();
+    let name = node.map(|node| format!("{node}")).unwrap_or_default();
+    warn!(node = name, boot, %peer, reason = %refusal, cause, "enrolment refused");
+    if let (Some(node), Ok(boot), false) =
+        (node, request.boot_id.parse(), matches!(refusal, Refusal::TooMany))
+    {
+        tell_operator(fleet, node, boot, format!("an agent at {} was refused: {refusal}", peer.ip())).await;
+    }
+    Err(refusal.into())
+}
+
+/// Puts a line into the node's log, where the operator looks for a machine that does not join.
+async fn tell_operator(fleet: &Fleet, node: NodeId, boot: BootId, message: String) {
+    let record = LogRecord {
+        time_ms: Utc::now().timestamp_millis(),
+        level: LogLevel::Error.into(),
+        target: "controller".to_owned(),
+        message,
+    };
+    if let Err(error) = fleet.0.store.append_log(node, boot, &[record]).await {
+        warn!(%node, %error, "the refusal is not in the node's log");
+    }
 }
 
 async fn admit(
     fleet: &Fleet,
     peer: IpAddr,
     request: &EnrollRequest,
-    node: &mut Option<bessemer_proto::ids::NodeId>,
+    node: &mut Option<NodeId>,
 ) -> Result<EnrollResponse, Refusal> {
-    if fleet.0.failures.exceeded(peer) {
-        return Err(Refusal::TooMany);
-    }
-    let id: BootId = request.boot_id.parse().map_err(|_| Refusal::BootId)?;
+    // Only guesses are limited: a neighbour's guesses must not keep out who has the right token.
+    let or_limit = |refusal| if fleet.0.failures.exceeded(peer) { Refusal::TooMany } else { refusal };
+    let id: BootId = request.boot_id.parse().map_err(|_| or_limit(Refusal::BootId))?;
     let boot = match fleet.0.store.boot(id).await {
-        Err(StoreError::NotFound { .. }) => return Err(Refusal::UnknownBoot),
+        Err(StoreError::NotFound { .. }) => return Err(or_limit(Refusal::UnknownBoot)),
         other => other?,
     };
     *node = Some(boot.node);
-    check_token(&boot, &request.join_token)?;
+    check_token(&boot, &request.join_token).map_err(or_limit)?;
     let key = RequestedKey::from_request(&request.csr_der)?;
     if !fleet.0.store.enroll_boot(id, &key.hash()).await? {
         let closed = fleet.0.store.boot(id).await?.closed;

@@ -55,11 +55,15 @@ fn masked_url(text: &str) -> Option<String> {
     }
     let mut url: Url = text.parse().ok()?;
     let secret_query = url.query_pairs().any(|(name, _)| is_secret(&name));
-    if url.password().is_none() && !secret_query {
+    // A user name alone is often a token.
+    let lone_user = url.password().is_none() && !url.username().is_empty();
+    if url.password().is_none() && !lone_user && !secret_query {
         return None;
     }
     if url.password().is_some() {
         url.set_password(Some(MASK)).ok()?;
+    } else if lone_user {
+        url.set_username(MASK).ok()?;
     }
     if secret_query {
         let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();

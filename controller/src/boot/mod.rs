@@ -128,6 +128,11 @@ impl MediaShelf {
         Self(Arc::new(Inner { deploy_iso: config.deploy_iso, base: url_for_bmcs, shelf: Mutex::default() }))
     }
 
+    /// Whether the deploy ISO is there and can carry parameters.
+    pub async fn check(&self) -> Result<(), BootError> {
+        Iso::open(&self.0.deploy_iso, None).await.map(drop)
+    }
+
     /// Makes the media of a node's boot available under fresh unguessable URLs. Replaces the node's older ones.
     pub async fn put(
         &self,

@@ -185,6 +185,16 @@ impl Inner {
 
     async fn copy(&self, path: &Path, algorithm: DigestAlgorithm, into: &Path) -> Result<Digest, ImageError> {
         let allowed = self.config.file_url_allowed_paths.clone();
+        let most = u64::from(self.config.max_size_gib) << 30;
+        if tokio::fs::metadata(path).await.is_ok_and(|file| file.len() > most) {
+            return Err(ImageError::Source {
+                url: format!("file://{}", path.display()),
+                problem: format!(
+                    "it has more than the {} GiB of images.max_size_gib",
+                    self.config.max_size_gib
+                ),
+            });
+        }
         let (from, to) = (path.to_owned(), into.to_owned());
         let copied = tokio::task::spawn_blocking(move || copy_file(&from, &to, &allowed, algorithm)).await;
         let source = match copied {

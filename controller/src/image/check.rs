@@ -113,6 +113,9 @@ fn digest(node: &Node) -> Result<Option<DigestSource>, ImageError> {
     if checksum.contains("://") {
         let url = Url::parse(&checksum).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let url = url.ok_or_else(|| wrong("image_checksum is not an http or https URL".to_owned()))?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(wrong("image_checksum holds a user name or password: use a URL without".to_owned()));
+        }
         return Ok(Some(DigestSource::Url { url, algorithm: None }));
     }
     if checksum.trim().len() == 32 {

@@ -65,7 +65,7 @@ impl Fetcher {
             .tls_backend_preconfigured(tls)
             .connect_timeout(CONNECT_WITHIN)
             .read_timeout(READ_WITHIN)
-            .redirect(redirect::Policy::limited(MAX_REDIRECTS))
+            .redirect(redirect::Policy::custom(follow))
             .user_agent(concat!("bessemer/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(ImageError::Client)?;
@@ -243,9 +243,26 @@ fn source(url: &Url, problem: String) -> ImageError {
     ImageError::Source { url: plain(url), problem }
 }
 
-/// Without query: temporary URLs are secrets.
+/// A few hops, and never from https to http: the digest that proves an image may come this way.
+fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
+    let downgrade =
+        attempt.url().scheme() != "https" && attempt.previous().iter().any(|url| url.scheme() == "https");
+    if downgrade {
+        return attempt.error("it redirects from https to http");
+    }
+    if attempt.previous().len() > MAX_REDIRECTS {
+        attempt.error("too many redirects")
+    } else {
+        attempt.follow()
+    }
+}
+
+/// Without user, password and query: these are secrets.
 pub(super) fn plain(url: &Url) -> String {
     let mut url = url.clone();
+    // A URL that cannot have them has none.
+    url.set_username("").ok();
+    url.set_password(None).ok();
     url.set_query(None);
     url.set_fragment(None);
     url.to_string()

@@ -169,6 +169,17 @@ impl Images {
     /// Makes the image of `instance_info` reachable for an agent and says how: http(s) sources are passed on
     /// after a HEAD request (see [`Config::check_http_sources`]), `file://` sources and `image_download_source=local` are staged and served.
     pub async fn stage(&self, node: &Node) -> Result<WriteImageArguments, ImageError> {
+        let within = self.stage_timeout();
+        match tokio::time::timeout(within, self.stage_now(node)).await {
+            Ok(staged) => staged,
+            Err(_) => Err(ImageError::InstanceInfo(format!(
+                "the image was not staged within {} s: check image_source, or raise images.download_timeout",
+                within.as_secs()
+            ))),
+        }
+    }
+
+    async fn stage_now(&self, node: &Node) -> Result<WriteImageArguments, ImageError> {
         let wanted = Wanted::of(node, &self.inner.config)?;
         let arguments = |url, digest, ca_pem| WriteImageArguments {
             url,

@@ -17,7 +17,7 @@ pub use state::{ProvisionState, Verb};
 pub type Dictionary = Map<String, Value>;
 
 /// One machine under management: the fields of Ironic's node, and Bessemer's own at the end.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Node {
     /// `uuid`.
     pub uuid: NodeId,
@@ -207,6 +207,19 @@ pub struct Port {
 }
 
 // === impl Node ===
+
+/// Names the node and says where it is; the dictionaries may hold secrets.
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("uuid", &self.uuid)
+            .field("name", &self.name)
+            .field("provision_state", &self.provision_state)
+            .field("last_error", &self.last_error)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
 
 impl Node {
     /// A node as `POST /v1/nodes` makes it.

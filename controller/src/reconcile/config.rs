@@ -8,31 +8,29 @@ use serde::Deserialize;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How long a deploy waits for the agent after the machine was started with the deploy ISO. Default 1800.
+    /// Seconds that a deploy waits for the agent after the machine was started with the deploy ISO. Default 1800.
     pub deploy_callback_timeout: u32,
-    /// How long a machine may take to be on or off after the BMC was told. Default 60.
+    /// Seconds that a machine may take to be on or off after the BMC was told. Default 60.
     pub power_state_change_timeout: u32,
-    /// How long an operating system may take to shut down when asked. Default 600.
+    /// Seconds that an operating system may take to shut down when asked. Default 600.
     pub soft_power_off_timeout: u32,
-    /// How long an agent may take to write an image. Default 7200.
+    /// Seconds that an agent may take to write an image. Default 7200.
     pub write_image_timeout: u32,
-    /// How long an agent may take for a short step, such as setting the boot entry. Default 180.
+    /// Seconds that an agent may take for a short step, such as setting the boot entry. Default 180.
     pub agent_step_timeout: u32,
-    /// How often nodes that wait for something are looked at, besides when there is news. Default 10.
+    /// Seconds between looks at nodes that wait for something, besides when there is news. Default 10.
     pub check_provision_state_interval: u32,
     /// How many nodes are worked on at the same moment. Default 64.
     pub workers_pool_size: u32,
-    /// How long agents may take after a start of the controller to report what ended meanwhile; only then do
+    /// Seconds that agents may take after a start of the controller to report what ended meanwhile; only then do
     /// deadlines count. Default 60.
     pub restart_grace: u32,
-    /// How long running work may go on after the controller was told to stop; it is resumed at the next start.
+    /// Seconds that running work may go on after the controller was told to stop; it is resumed at the next start.
     /// Default 10.
     pub graceful_shutdown_timeout: u32,
     /// Whether nodes are cleaned between two users. There are no clean steps yet, so only false is accepted.
     /// Default false.
     pub automated_clean: bool,
-    /// NTP servers that agents set their clock by, besides the controller's clock. Default none.
-    pub ntp_servers: Vec<String>,
     /// Whether agents log at debug level. Default false.
     pub agent_debug: bool,
 }
@@ -67,7 +65,6 @@ impl Default for Config {
             restart_grace: 60,
             graceful_shutdown_timeout: 10,
             automated_clean: false,
-            ntp_servers: Vec::new(),
             agent_debug: false,
         }
     }

@@ -141,6 +141,11 @@ async fn fail(state: &dyn State, mut node: Node, reason: String, cx: &Context) -
     enter(node, state.failure(), Some(reason), cx).await
 }
 
+/// Takes back what [`fail_soon`] asked for.
+pub(super) fn forget_failure(node: &mut Node) {
+    node.driver_internal_info.remove(FAILING);
+}
+
 async fn enter(
     mut node: Node,
     next: ProvisionState,
@@ -150,7 +155,7 @@ async fn enter(
     let event = HistoryEvent { time: Utc::now(), from: node.provision_state, to: next, error };
     node.provision_state = next;
     node.provision_updated_at = Some(event.time);
-    node.driver_internal_info.remove(FAILING);
+    forget_failure(&mut node);
     node.wait_reason = None;
     node.wait_until = None;
     if let Some(state) = states::of(next) {

@@ -51,6 +51,8 @@ impl Engine {
             self.poke(node.uuid);
             return Ok(());
         }
+        // An abort that was not yet looked at is overtaken: the new state does its own tidying.
+        process::forget_failure(&mut node);
         if matches!(verb, Verb::Deploy | Verb::Rebuild) {
             deploy::begin(&mut node).map_err(|error| RequestError::Invalid(error.to_string()))?;
         }

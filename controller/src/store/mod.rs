@@ -149,7 +149,7 @@ pub struct Boot {
 }
 
 /// One execution of an in-band step.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct StepRow {
     /// Its id.
     pub id: StepId,
@@ -169,6 +169,18 @@ pub struct StepRow {
     pub outcome: Option<StepOutcome>,
     /// When it was made.
     pub created: DateTime<Utc>,
+}
+
+/// Without the arguments: they may hold secrets.
+impl std::fmt::Debug for StepRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StepRow")
+            .field("id", &self.id)
+            .field("node", &self.node)
+            .field("name", &self.name)
+            .field("outcome", &self.outcome)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How a step ended.

@@ -111,7 +111,10 @@ async fn an_expired_token_fails_the_deploy_with_its_reason() {
         ])
         .await;
     assert!(!said.success, "{said:?}");
-    assert!(site.controller_log().contains("expired"), "{}", site.story());
+    let node = site.wait_for_state("deploy failed", Duration::from_secs(5)).await;
+    assert!(node["last_error"].as_str().unwrap().contains("before its agent called"), "{node:#}");
+    let logs = site.must(&["node", "logs", NODE]).await.stdout;
+    assert!(logs.contains("the join token has expired"), "{logs}");
     let console = String::from_utf8_lossy(&std::fs::read(site.machine().serial_log()).unwrap()).into_owned();
     assert!(console.contains("token"), "the console says why: {console}");
 }

@@ -7,3 +7,4 @@ mod deploys;
 mod failures;
 mod impostors;
 mod site;
+mod sushy_tools;

@@ -64,13 +64,7 @@ impl Site {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let images = ImageServer::start(&images, listen).await.unwrap();
         let lab = Lab::start(&lab, vec![setup.machine]).await.unwrap();
-        let debian = agent_artifacts::demo_image().unwrap();
-        // The image server has another address here than on the machines.
-        let configuration = format!(
-            "[images]\ncheck_http_sources = false\nfile_url_allowed_paths = [{:?}]\n{}",
-            debian.parent().unwrap(),
-            setup.configuration
-        );
+        let configuration = images_configuration() + setup.configuration;
         let iso = agent_artifacts::deploy_iso().unwrap();
         let controller = Controller::start(folder.path(), &iso, &configuration).await.unwrap();
         Self { images, lab, controller, folder }
@@ -109,16 +103,7 @@ impl Site {
 
     /// Runs `bessemer` as an operator does.
     pub async fn bessemer(&self, arguments: &[&str]) -> Said {
-        let output = tokio::process::Command::new(binary("bessemer"))
-            .args(["--url", self.api().base()])
-            .args(arguments)
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output()
-            .await
-            .unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Said { success: output.status.success(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        bessemer(&self.api(), arguments).await
     }
 
     /// Runs `bessemer`, which must succeed.
@@ -203,6 +188,30 @@ impl Site {
         disk.read_exact(&mut tail).unwrap();
         assert!(tail.iter().all(|byte| *byte == 0), "the disk's last sectors were written");
     }
+}
+
+/// Runs `bessemer` as an operator of that controller does.
+pub async fn bessemer(api: &Api, arguments: &[&str]) -> Said {
+    let output = tokio::process::Command::new(binary("bessemer"))
+        .args(["--url", api.base()])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Said { success: output.status.success(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// The controller's configuration for images: its allowed folder, and that machines know the image server by another
+/// address.
+pub fn images_configuration() -> String {
+    let image = agent_artifacts::demo_image().unwrap();
+    format!(
+        "[images]\ncheck_http_sources = false\nfile_url_allowed_paths = [{:?}]\n",
+        image.parent().unwrap()
+    )
 }
 
 /// A binary of this workspace, beside the folder of the test's own.

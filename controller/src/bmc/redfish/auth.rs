@@ -131,7 +131,8 @@ impl Client {
         let call = Call { method: &Method::POST, link: &sessions, body: Some(&body), if_match: None };
         let answer = self.transport.send(call, &Authorization::Nothing).await?;
         match answer.status {
-            StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(self.refused()),
+            // 400 and 403 also mean "too many sessions" or "not now": basic authentication then tells.
+            StatusCode::UNAUTHORIZED => Err(self.refused()),
             status if status.is_success() => match answer.header("x-auth-token") {
                 Some(token) if !token.is_empty() => {
                     debug!(bmc = self.transport.address, "session at a BMC opened");

@@ -153,7 +153,7 @@ fn reason(node: &Node, cx: &Context, row: &StepRow, is_connected: bool) -> Strin
 }
 
 /// Asks the BMC now and then; only two readings in a row count, and no answer does not.
-async fn is_off(node: &Node, cx: &Context, is_connected: bool) -> bool {
+pub(super) async fn is_off(node: &Node, cx: &Context, is_connected: bool) -> bool {
     let every = if is_connected { POWER_EVERY } else { POWER_EVERY_WITHOUT_AGENT };
     let is_due = cx.memory.of(node.uuid).power_read.is_none_or(|at| at.elapsed() >= every);
     if !is_due {

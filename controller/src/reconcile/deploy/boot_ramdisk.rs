@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bessemer_proto::boot_parameters::BootParameters;
 use chrono::Utc;
 
-use super::{DeployStep, Progress, Waiting, record::Record};
+use super::{DeployStep, Progress, Waiting, agent_step, record::Record};
 use crate::{
     agents::BootTicket,
     bmc::{Bmc, BootSource, MediaKind},
@@ -26,6 +26,8 @@ impl DeployStep for BootRamdisk {
         }
         cx.doing(node, "waiting for the image to be found at its source", cx.images.stage_timeout()).await?;
         cx.images.stage(node).await?;
+        // Said before anything is switched off.
+        cx.shelf.check().await?;
         let bmc = cx.bmc(node)?;
         machine::power_off(node, &bmc, cx).await?;
         set_firmware(node, &bmc).await?;
@@ -45,6 +47,13 @@ impl DeployStep for BootRamdisk {
         let Some(booted_at) = record.booted_at else { return Ok(Waiting::Over) };
         if has_session(&record, node, cx) || is_lost(&record, cx).await? {
             return Ok(Waiting::Over);
+        }
+        if agent_step::is_off(node, cx, false).await && !has_session(&record, node, cx) {
+            return Err(Failure::Node(format!(
+                "the machine powered off before its agent called: `bessemer node logs {}` says whether the agent \
+                 was refused, the serial console what it printed",
+                node.label()
+            )));
         }
         let enrolled = cx.store.boot(record.boot()?).await?.enrolled_key_hash.is_some();
         let what = if enrolled {
@@ -121,7 +130,7 @@ fn parameters(node: &Node, cx: &Context, ticket: BootTicket) -> BootParameters {
         token: ticket.token,
         ca_certificates: ticket.ca_certificates,
         time_floor: u64::try_from(Utc::now().timestamp()).ok(),
-        ntp_servers: cx.config.ntp_servers.clone(),
+        ntp_servers: Vec::new(),
         network: Vec::new(),
         debug: cx.config.agent_debug,
         vendor: BTreeMap::new(),
