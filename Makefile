@@ -29,6 +29,10 @@ setup: ## Install Debian packages, cargo-nextest and Python programs that are mi
 build: ## Build the controller, the ramdisk builder and the lab
 	cargo build --workspace
 
+.PHONY: release
+release: ## Build the optimised controller and ramdisk builder for installation
+	cargo build --release -p bessemer-controller -p bessemer-ramdisk
+
 .PHONY: agent
 agent: ## Build the static agent
 	RUSTFLAGS='-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs' cargo build --profile agent --target $(triple) -p bessemer-agent
@@ -61,8 +65,8 @@ test: setup build ramdisk images ## Run all tests, virtual machines too
 	    cargo nextest run --workspace
 
 .PHONY: demo
-demo: setup build ramdisk images ## Deploy a real Debian onto a virtual machine and watch
-	BESSEMER_DEPLOY_ISO=$(deploy_iso) BESSEMER_TARGET=$(target)/debug tests/demo/demo.sh $(DEMO)
+demo: setup build ramdisk images ## Deploy a real Debian onto a virtual machine and watch [KEEP=1] [FIRMWARE=bios|secure-boot]
+	BESSEMER_DEPLOY_ISO=$(deploy_iso) BESSEMER_TARGET=$(target)/debug tests/demo/demo.sh $(if $(KEEP),--keep) $(if $(FIRMWARE),--firmware $(FIRMWARE))
 
 .PHONY: clean
 clean: ## Remove what was built; downloads and images stay in .cache until `rm -rf .cache`

@@ -198,4 +198,4 @@ step "Done: deployed in $deployed s, logged in after $(seconds) in all"
 if [ $keep = yes ]; then
     look_around
 fi
-printf 'To keep it running and look around: make demo DEMO=--keep\n'
+printf 'To keep it running and look around: make demo KEEP=1\n'
