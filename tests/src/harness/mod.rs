@@ -36,7 +36,7 @@ use crate::lab::LabError;
 pub enum HarnessError {
     /// Something that is built before tests is not there.
     #[error(
-        "{what} is missing: run make images first (looked at {}, from the environment variable {variable})",
+        "{what} is missing: run make ramdisk images first (looked at {}, from the environment variable {variable})",
         path.display()
     )]
     Artifact {
