@@ -55,6 +55,45 @@ pub struct WriteImageArguments {
     /// Ironic's root-device hints; empty means the smallest disk of at least 4 GiB.
     #[serde(default)]
     pub root_device: serde_json::Map<String, serde_json::Value>,
+    /// Proxies for `url`, the checksum file and the manifest.
+    #[serde(default)]
+    pub proxy: ProxyArguments,
+    /// Most range connections to the image server, 1 to 8; chosen by the agent when absent.
+    #[serde(default)]
+    pub connections: Option<u8>,
+    /// Digests of the image's ranges, so that only what the disk lacks is fetched.
+    #[serde(default)]
+    pub manifest: Option<ManifestSource>,
+    /// Reads the disk back, past every cache of this machine, and compares.
+    #[serde(default)]
+    pub verify_readback: bool,
+}
+
+/// Proxies, as curl takes them. URLs may hold credentials.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyArguments {
+    /// For `http://` URLs.
+    #[serde(default)]
+    pub http: Option<Secret>,
+    /// For `https://` URLs.
+    #[serde(default)]
+    pub https: Option<Secret>,
+    /// Hosts, domains and networks that are asked directly, separated by commas.
+    #[serde(default)]
+    pub no_proxy: Option<String>,
+}
+
+/// Where an image's manifest is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManifestSource {
+    /// `http://` or `https://`.
+    pub url: url::Url,
+    /// What the manifest's bytes must hash to: then its digests prove the image. Without it they only say what
+    /// to fetch, and the whole disk is read back to prove the image's own digest.
+    #[serde(default)]
+    pub digest: Option<Digest>,
 }
 
 /// How an image is packed. The content decides; a declared format that does not match it is an error.
@@ -68,8 +107,33 @@ pub enum ImageFormat {
     Raw,
     /// A raw image, gzip (RFC 1952).
     Gzip,
+    /// A raw image, xz (.xz file format 1.2).
+    Xz,
     /// A raw image, Zstandard (RFC 8878).
     Zstd,
+    /// A raw image, bzip2.
+    Bzip2,
+    /// A raw image, LZ4 frames (LZ4 frame format 1.6).
+    Lz4,
+    /// QEMU's copy-on-write image, version 2 or 3.
+    Qcow2,
+}
+
+impl ImageFormat {
+    /// The name in arguments and messages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Raw => "raw",
+            Self::Gzip => "gzip",
+            Self::Xz => "xz",
+            Self::Zstd => "zstd",
+            Self::Bzip2 => "bzip2",
+            Self::Lz4 => "lz4",
+            Self::Qcow2 => "qcow2",
+        }
+    }
 }
 
 /// Where the expected digest comes from.
@@ -108,6 +172,45 @@ pub struct WriteImageReceipt {
     pub peak_memory_kib: u64,
     /// For each disk of the machine, why it was or was not chosen.
     pub choice: Vec<String>,
+    /// How the write went, stage by stage.
+    #[serde(default)]
+    pub work: WriteWork,
+}
+
+/// What a write did, for receipts and benchmarks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WriteWork {
+    /// The stages in the order that bytes pass them.
+    pub stages: Vec<StageWork>,
+    /// The stage that was busy longest: the one to speed up.
+    pub bottleneck: Option<String>,
+    /// Requests sent again after a failure.
+    pub retries: u64,
+    /// Most range connections used at once; 0 when the image came as one body.
+    pub connections: u64,
+    /// Bytes fetched from the image server, repeated ones included.
+    pub bytes_fetched: u64,
+    /// Bytes of the disk that were made zero by the device instead of being written.
+    pub bytes_zeroed: u64,
+    /// Bytes that the disk held already (only with a manifest).
+    pub bytes_kept: u64,
+    /// Bytes read back and compared.
+    pub bytes_read_back: u64,
+    /// How writes reached the device: `io_uring`, `pwrite` or `page cache`.
+    pub writer: String,
+}
+
+/// One stage of a write.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StageWork {
+    /// `fetch`, `digest`, `decode`, `write`, `read back`.
+    pub name: String,
+    /// Bytes that passed.
+    pub bytes: u64,
+    /// Seconds of work; for `fetch`, seconds of waiting for the server.
+    pub busy_seconds: f64,
+    /// Seconds of waiting for other stages.
+    pub waiting_seconds: f64,
 }
 
 /// Identity of a written disk.

@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use bessemer_proto::{
     digest::Digest,
-    step::{DigestSource, WriteImageArguments, WriteImageReceipt, WrittenDevice, names},
+    step::{DigestSource, WriteImageArguments, WriteImageReceipt, WriteWork, WrittenDevice, names},
 };
 use reqwest::dns::Resolve;
 use serde_json::Value;
@@ -96,6 +96,7 @@ impl Step for WriteImage {
             seconds_to_first_byte: written.started.duration_since(started).as_secs_f64(),
             peak_memory_kib: peak_memory_kib(&context.roots),
             choice: choice.explanations,
+            work: WriteWork::default(),
         };
         serde_json::to_value(receipt).map_err(|error| StepError::Failed(error.into()))
     }

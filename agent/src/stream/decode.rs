@@ -67,7 +67,7 @@ impl<S: Chunks> Decoder<S> {
                 })?;
                 Kind::Zstd(Box::new(frames))
             }
-            ImageFormat::Raw | ImageFormat::Auto => Kind::Raw(reader),
+            _ => Kind::Raw(reader),
         };
         Ok(Self { format, known_content, bytes: 0, kind })
     }

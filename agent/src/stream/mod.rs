@@ -15,6 +15,7 @@ mod gzip;
 pub mod held_back;
 pub mod pipeline;
 pub mod progress;
+pub mod random_access;
 pub mod write;
 mod zstd_frames;
 
@@ -96,7 +97,7 @@ pub enum DecodeError {
     /// Content and declaration differ.
     #[error(
         "the image is declared as {}, but its content is {found}; correct the declaration or the image",
-        format_name(*.declared)
+        .declared.name()
     )]
     Mismatch {
         /// What was declared.
@@ -108,7 +109,7 @@ pub enum DecodeError {
     #[error("the image is {0}, which this agent cannot write: convert it to raw, gzip or zstd")]
     Unsupported(&'static str),
     /// The packed stream is damaged.
-    #[error("the {} image is damaged after {bytes} bytes of its content", format_name(*.format))]
+    #[error("the {} image is damaged after {bytes} bytes of its content", format.name())]
     Corrupt {
         /// The format.
         format: ImageFormat,
@@ -119,7 +120,7 @@ pub enum DecodeError {
         source: std::io::Error,
     },
     /// The packed stream ends too early.
-    #[error("the {} image ends in the middle, after {bytes} bytes of its content", format_name(*.format))]
+    #[error("the {} image ends in the middle, after {bytes} bytes of its content", format.name())]
     Truncated {
         /// The format.
         format: ImageFormat,
@@ -127,7 +128,7 @@ pub enum DecodeError {
         bytes: u64,
     },
     /// Something follows the packed stream.
-    #[error("the {} image is followed by bytes that do not belong to it", format_name(*.format))]
+    #[error("the {} image is followed by bytes that do not belong to it", format.name())]
     TrailingGarbage {
         /// The format.
         format: ImageFormat,
@@ -144,14 +145,4 @@ pub enum DecodeError {
     /// A Zstandard frame needs a dictionary.
     #[error("the zstd image needs a dictionary; pack it without one")]
     Dictionary,
-}
-
-/// The format's name in messages.
-fn format_name(format: ImageFormat) -> &'static str {
-    match format {
-        ImageFormat::Auto => "auto",
-        ImageFormat::Raw => "raw",
-        ImageFormat::Gzip => "gzip",
-        ImageFormat::Zstd => "zstd",
-    }
 }

@@ -11,7 +11,7 @@ mod tests;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use bessemer_proto::step::{DigestSource, ImageFormat, WriteImageArguments};
+use bessemer_proto::step::{DigestSource, ImageFormat, ProxyArguments, WriteImageArguments};
 use serde::Deserialize;
 use url::Url;
 
@@ -189,6 +189,10 @@ impl Images {
             ca_pem,
             authorization: None,
             root_device: wanted.root_device.clone(),
+            proxy: ProxyArguments::default(),
+            connections: None,
+            manifest: None,
+            verify_readback: false,
         };
         match (&wanted.source, &wanted.digest) {
             (Source::Remote { url, staged: false }, Some(digest)) => {

@@ -190,6 +190,7 @@ fn result(name: &str, arguments: &str) -> Value {
                 seconds_to_first_byte: 0.1,
                 peak_memory_kib: 1,
                 choice: Vec::new(),
+                work: Default::default(),
             })
             .unwrap()
         }
