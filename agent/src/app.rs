@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use bessemer_proto::boot_parameters::BootParameters;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -21,6 +21,7 @@ use crate::{
     report::{Console, LogLayer, Report},
     runner::Runner,
     steps::{Registry, Roots, power::PowerSwitch},
+    write_command,
 };
 
 /// Steps block in threads of their own; the link needs little.
@@ -46,6 +47,14 @@ struct Arguments {
     /// Let the steps power_off and reboot act on this machine.
     #[arg(long)]
     allow_power: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write an image to a disk, verified, without a controller.
+    Write(Box<write_command::Write>),
 }
 
 /// Runs an agent with these steps until it is told to end. The whole `main` of an agent, the vendors' ones too.
@@ -56,10 +65,16 @@ pub fn main(registry: Registry) -> ExitCode {
     }
     let ramdisk = init::is_child_of_pid1();
     // What the kernel hands to init are not our arguments.
-    let arguments =
-        if ramdisk { Arguments { parameters: None, allow_power: true } } else { Arguments::parse() };
+    let mut arguments = if ramdisk {
+        Arguments { parameters: None, allow_power: true, command: None }
+    } else {
+        Arguments::parse()
+    };
     // Already installed only when a vendor's main did it.
     rustls::crypto::ring::default_provider().install_default().ok();
+    if let Some(Command::Write(write)) = arguments.command.take() {
+        return write_command::main(*write);
+    }
 
     let agent = Agent::new(registry, arguments, ramdisk);
     let result = tokio::runtime::Builder::new_multi_thread()

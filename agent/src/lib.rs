@@ -28,6 +28,7 @@
 #![deny(unsafe_code)]
 
 pub mod app;
+mod backoff;
 pub mod disk;
 pub mod efi;
 pub mod init;
@@ -38,6 +39,7 @@ pub mod report;
 pub mod runner;
 pub mod steps;
 pub mod stream;
+mod write_command;
 
 pub use app::main;
 

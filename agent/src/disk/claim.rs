@@ -2,10 +2,11 @@
 
 use std::{
     collections::BTreeSet,
+    os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
 };
 
-use super::{BlockDevice, Target, TargetError, sysfs};
+use super::{BlockDevice, Target, TargetError, discover, sysfs};
 use crate::steps::Roots;
 
 /// Why a disk must not be written.
@@ -64,6 +65,12 @@ pub enum ClaimError {
         #[source]
         source: TargetError,
     },
+    /// It is no whole disk.
+    #[error("{device} is a partition or no disk at all: name the whole disk, such as /dev/sda")]
+    NoDisk {
+        /// What was named.
+        device: String,
+    },
     /// It could not be opened.
     #[error("cannot take {device}")]
     Target {
@@ -106,6 +113,43 @@ pub fn claim(device: &BlockDevice, roots: &Roots) -> Result<Target, ClaimError> 
         }
         source => ClaimError::Target { device: name, source },
     })
+}
+
+/// The same for a path that somebody named: a disk, any other block device that is no partition, or a regular file,
+/// which is made when it is not there.
+pub fn claim_path(path: &Path, roots: &Roots) -> Result<(BlockDevice, Target), ClaimError> {
+    let shown = path.display().to_string();
+    let failed = |source: std::io::Error| ClaimError::Target {
+        device: shown.clone(),
+        source: TargetError::Open { path: path.to_owned(), source },
+    };
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.file_type().is_block_device() => {
+            let real = path.canonicalize().map_err(failed)?;
+            let name = real.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let device = discover::named(roots, name).ok_or(ClaimError::NoDisk { device: shown })?;
+            let target = claim(&device, roots)?;
+            Ok((device, target))
+        }
+        Ok(_) => file(path, shown),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !path.starts_with(&roots.dev) => {
+            std::fs::File::create_new(path).map_err(failed)?;
+            file(path, shown)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn file(path: &Path, device: String) -> Result<(BlockDevice, Target), ClaimError> {
+    let target = Target::open(path).map_err(|source| ClaimError::Target { device, source })?;
+    let device = BlockDevice {
+        kernel_name: path.display().to_string(),
+        path: path.to_owned(),
+        size: target.size(),
+        logical_sector: target.sector(),
+        ..BlockDevice::default()
+    };
+    Ok((device, target))
 }
 
 fn parts(device: &BlockDevice) -> Vec<Part> {

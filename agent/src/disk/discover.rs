@@ -39,6 +39,11 @@ pub fn discover(roots: &Roots) -> Result<Vec<BlockDevice>, DiscoverError> {
     Ok(devices)
 }
 
+/// The block device with this kernel name, whatever it is.
+pub(crate) fn named(roots: &Roots, name: &str) -> Option<BlockDevice> {
+    device(roots, name)
+}
+
 fn is_disk_name(name: &str) -> bool {
     // The boot and replay-protected areas of an eMMC are disks of their own to the kernel.
     let mmc_area = name.starts_with("mmcblk") && (name.contains("boot") || name.contains("rpmb"));

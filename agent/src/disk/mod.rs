@@ -1,10 +1,12 @@
 //! Block devices: which there are, which one is meant, and a safe hold on it.
 //!
 //! [`discover`] reads sysfs alone, [`hints`] and [`choose`] pick the disk that the operator means, [`claim`]
-//! refuses a disk in use and says why, [`target`] writes, [`gpt`] reads and repairs partition tables. Nothing
+//! refuses a disk in use and says why, [`target`] holds it, [`writer`] writes with several
+//! [`buffer`]s under way, [`gpt`] reads and repairs partition tables. Nothing
 //! here knows images or the network. All unsafe code of the crate is in [`ioctl`].
 
 mod boot_medium;
+pub mod buffer;
 mod by_path;
 pub mod choose;
 pub mod claim;
@@ -15,11 +17,12 @@ mod identity;
 pub mod ioctl;
 pub(crate) mod sysfs;
 pub mod target;
+pub mod writer;
 
 use std::path::PathBuf;
 
 pub use choose::{Choice, ChooseError, choose};
-pub use claim::{ClaimError, claim};
+pub use claim::{ClaimError, claim, claim_path};
 pub use discover::{DiscoverError, discover};
 pub use hints::{HintError, Hints};
 pub use target::{Target, TargetError};

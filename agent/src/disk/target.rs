@@ -3,19 +3,21 @@
 use std::{
     fs::{File, OpenOptions},
     io,
-    os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::Duration,
 };
 
 use nix::{errno::Errno, libc};
 
-use super::ioctl;
+use super::{buffer::AlignedBuffer, ioctl};
 
 /// Memory, offset and length of a direct write are multiples of this: the largest sector size there is.
 pub const DIRECT_ALIGNMENT: usize = 4096;
 
+/// Zeros written at once.
+const ZEROS: usize = 1 << 20;
 /// How often, and with what pause, the kernel is asked to read the partition table again while a prober
 /// has a partition open.
 const REREAD_ATTEMPTS: u32 = 10;
@@ -52,6 +54,19 @@ pub enum TargetError {
         #[source]
         source: io::Error,
     },
+    /// A read failed.
+    #[error("reading {length} bytes at byte {offset} of {} failed: the disk may be broken", path.display())]
+    Read {
+        /// The device.
+        path: PathBuf,
+        /// Where.
+        offset: u64,
+        /// How much.
+        length: usize,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// Written data could not be made durable.
     #[error("flushing {} failed: what was written may be lost", path.display())]
     Flush {
@@ -71,10 +86,17 @@ pub struct Target {
     file: File,
     direct: Option<File>,
     direct_refused: AtomicBool,
-    size: u64,
+    /// Whether the device makes zeros itself, as far as it has said.
+    makes_zeros: AtomicBool,
+    size: AtomicU64,
+    /// An empty file takes any image and its length.
+    grows: bool,
     sector: u32,
     block_device: bool,
 }
+
+/// More than any image: the size of a file that grows.
+const UNBOUNDED: u64 = 1 << 60;
 
 impl Target {
     /// Opens `path` exclusively: of a block device that is mounted or otherwise held this fails with `EBUSY`.
@@ -92,6 +114,8 @@ impl Target {
         } else {
             (metadata.len(), 512)
         };
+        let grows = !block_device && size == 0;
+        let makes_zeros = !block_device || offloads_write_zeroes(metadata.rdev());
         let direct = open(libc::O_DIRECT)
             .inspect_err(|reason| tracing::info!(device = %path.display(), %reason, "no direct writes"))
             .ok();
@@ -100,7 +124,9 @@ impl Target {
             file,
             direct,
             direct_refused: AtomicBool::new(false),
-            size,
+            makes_zeros: AtomicBool::new(makes_zeros),
+            size: AtomicU64::new(if grows { UNBOUNDED } else { size }),
+            grows,
             sector,
             block_device,
         })
@@ -112,10 +138,31 @@ impl Target {
         &self.path
     }
 
-    /// Size in bytes.
+    /// Size in bytes; of a file that grows, more than any image has.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.size
+        self.size.load(Ordering::Relaxed)
+    }
+
+    /// True for a file that takes the length of what is written.
+    #[must_use]
+    pub fn grows(&self) -> bool {
+        self.grows
+    }
+
+    /// Lets a file that grows end after `bytes`.
+    pub fn end_at(&self, bytes: u64) -> Result<(), TargetError> {
+        if !self.grows {
+            return Ok(());
+        }
+        self.size.store(bytes, Ordering::Relaxed);
+        self.file.set_len(bytes).map_err(|source| self.write_error(bytes, 0, source))
+    }
+
+    /// True for a disk, false for a file.
+    #[must_use]
+    pub fn is_block_device(&self) -> bool {
+        self.block_device
     }
 
     /// Logical sector size in bytes.
@@ -150,16 +197,86 @@ impl Target {
         if data.is_empty() {
             return Ok(());
         }
-        let direct = self.direct.as_ref().filter(|_| !self.direct_refused.load(Ordering::Relaxed));
-        let Some(direct) = direct else { return self.write_cached(data, offset) };
+        let Some(direct) = self.direct() else { return self.write_cached(data, offset) };
         match direct.write_all_at(data, offset) {
             Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => {
-                tracing::warn!(device = %self.path.display(), "the device refuses direct writes; going on through the page cache");
-                self.direct_refused.store(true, Ordering::Relaxed);
+                self.refuse_direct();
                 self.write_cached(data, offset)
             }
             done => done,
         }
+    }
+
+    /// The descriptor that bypasses the page cache.
+    pub(super) fn direct(&self) -> Option<&File> {
+        self.direct.as_ref().filter(|_| !self.direct_refused.load(Ordering::Relaxed))
+    }
+
+    /// The device has answered a direct write as if it took none.
+    pub(super) fn refuse_direct(&self) {
+        if !self.direct_refused.swap(true, Ordering::Relaxed) {
+            tracing::warn!(device = %self.path.display(), "the device refuses direct writes; going on through the page cache");
+        }
+    }
+
+    /// True when the device makes ranges zero faster than they are written, and guarantees that they read as zeros.
+    #[must_use]
+    pub fn makes_zeros(&self) -> bool {
+        self.makes_zeros.load(Ordering::Relaxed)
+    }
+
+    /// Makes a range zero: by the device where it guarantees zeros (never by discarding), else by writing them.
+    /// True when the device did it.
+    pub fn zero(&self, range: std::ops::Range<u64>) -> Result<bool, TargetError> {
+        if range.is_empty() {
+            return Ok(true);
+        }
+        if self.makes_zeros() {
+            match self.punch(&range) {
+                Ok(()) => return Ok(true),
+                Err(Errno::EOPNOTSUPP | Errno::EINVAL | Errno::ENOSYS) => {
+                    tracing::info!(device = %self.path.display(), "the device makes no zeros itself; writing them");
+                    self.makes_zeros.store(false, Ordering::Relaxed);
+                }
+                Err(errno) => {
+                    return Err(self.write_error(range.start, 0, errno.into()));
+                }
+            }
+        }
+        let zeros = AlignedBuffer::new(ZEROS);
+        let mut at = range.start;
+        while at < range.end {
+            let length = usize::try_from(range.end - at).unwrap_or(ZEROS).min(ZEROS);
+            self.write_at(zeros.get(..length).unwrap_or_default(), at)?;
+            at += length as u64;
+        }
+        Ok(false)
+    }
+
+    /// On a block device the kernel turns this into a WRITE ZEROES command without a fallback; in a file it makes a
+    /// hole (fallocate(2)).
+    fn punch(&self, range: &std::ops::Range<u64>) -> Result<(), Errno> {
+        use nix::fcntl::{FallocateFlags, fallocate};
+        let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        let (start, length) = (i64::try_from(range.start), i64::try_from(range.end - range.start));
+        let (Ok(start), Ok(length)) = (start, length) else { return Err(Errno::EINVAL) };
+        fallocate(&self.file, flags, start, length)
+    }
+
+    /// Reads what the device holds, past the page cache where that can be: `buffer` must be aligned for it.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), TargetError> {
+        let aligned = |n: u64| n.is_multiple_of(DIRECT_ALIGNMENT as u64);
+        let whole = aligned(offset)
+            && aligned(buffer.len() as u64)
+            && buffer.as_ptr().align_offset(DIRECT_ALIGNMENT) == 0;
+        let file = self.direct().filter(|_| whole).unwrap_or(&self.file);
+        let length = buffer.len();
+        file.read_exact_at(buffer, offset).map_err(|source| TargetError::Read {
+            path: self.path.clone(),
+            offset,
+            length,
+            source,
+        })
     }
 
     /// Writes through the page cache but leaves nothing in it: in a ramdisk the cache is the machine's memory.
@@ -201,4 +318,11 @@ impl Target {
             }
         }
     }
+}
+
+/// Whether the device with this number takes WRITE ZEROES commands, which guarantee zeros.
+fn offloads_write_zeroes(number: u64) -> bool {
+    use nix::sys::stat::{major, minor};
+    let queue = format!("/sys/dev/block/{}:{}/queue/write_zeroes_max_bytes", major(number), minor(number));
+    std::fs::read_to_string(queue).is_ok_and(|limit| limit.trim().parse::<u64>().is_ok_and(|limit| limit > 0))
 }

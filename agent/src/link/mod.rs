@@ -3,7 +3,6 @@
 //! The link never ends by itself once enrolled: it dials every controller it was told of, in turn, until the
 //! agent shuts down. It owns no work; [`crate::runner`] does, and does not notice when a connection breaks.
 
-pub mod backoff;
 pub mod clock;
 pub mod dial;
 pub mod enrol;
@@ -26,8 +25,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Response, Status, transport::Channel};
 
+use crate::backoff::Backoff;
 use crate::{report::Report, runner::Runner};
-use backoff::Backoff;
 use clock::Clock;
 use dial::DialError;
 use enrol::{CertificateError, Identity, Key};

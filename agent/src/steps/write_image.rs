@@ -6,10 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bessemer_proto::{
-    digest::Digest,
-    step::{DigestSource, WriteImageArguments, WriteImageReceipt, WriteWork, WrittenDevice, names},
-};
+use bessemer_proto::step::{WriteImageArguments, names};
 use reqwest::dns::Resolve;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -18,9 +15,10 @@ use super::{Roots, Step, StepContext, StepError, arguments};
 use crate::{
     disk::{self, BlockDevice, Choice, ChooseError, Hints, Target},
     stream::{
-        StreamError, checksum_file,
-        fetch::{self, FetchOptions, Fetcher},
-        pipeline::{self, Image},
+        StreamError,
+        fetch::{FetchOptions, in_order},
+        job::{self, Job},
+        pipeline::WriteOptions,
     },
 };
 
@@ -29,8 +27,6 @@ const DISK_WAIT: Duration = Duration::from_secs(30);
 const DISK_POLL: Duration = Duration::from_secs(1);
 /// Without new disks for so long, all are taken to be there.
 const DISK_SETTLE: Duration = Duration::from_secs(2);
-/// A checksum file must be there after this time, whatever the server does.
-const CHECKSUM_DEADLINE: Duration = Duration::from_secs(120);
 
 /// The step.
 #[derive(Clone, Default)]
@@ -45,17 +41,21 @@ impl WriteImage {
         Self { resolver: Some(resolver) }
     }
 
-    fn fetcher(&self, arguments: &WriteImageArguments) -> Result<Fetcher, StreamError> {
-        let options = FetchOptions {
-            ca_pem: arguments.ca_pem.clone(),
-            resolver: self.resolver.clone(),
-            ..FetchOptions::default()
-        };
-        let fetcher = Fetcher::new(options)?;
-        Ok(match &arguments.authorization {
-            Some(authorization) => fetcher.with_authorization(&arguments.url, authorization)?,
-            None => fetcher,
-        })
+    fn job(&self, arguments: WriteImageArguments) -> Job {
+        let connections = arguments.connections.unwrap_or(in_order::DEFAULT_CONNECTIONS);
+        Job {
+            url: arguments.url,
+            format: arguments.format,
+            digest: arguments.digest,
+            authorization: arguments.authorization,
+            fetch: FetchOptions {
+                ca_pem: arguments.ca_pem,
+                resolver: self.resolver.clone(),
+                proxy: arguments.proxy,
+                ..FetchOptions::default()
+            },
+            write: WriteOptions { connections, verify_readback: arguments.verify_readback },
+        }
     }
 }
 
@@ -75,29 +75,10 @@ impl Step for WriteImage {
         }
         let target = claim(choice.device.clone(), context.roots.clone()).await?;
         let target = Arc::new(target);
-        let fetcher = self.fetcher(&arguments).map_err(failed)?;
-        let expected = until_cancelled(&context.cancel, expected_digest(&fetcher, &arguments)).await?;
-        let body = until_cancelled(&context.cancel, async {
-            fetcher.open(&arguments.url).await.map_err(|error| failed(error.into()))
-        })
-        .await?;
-        tracing::info!(device = %choice.device.name(), url = %fetch::shown(&arguments.url), length = body.length(), "writing image");
-        let image = Image { body, format: arguments.format, expected };
-        let written = pipeline::run(image, target.clone(), context.report.clone(), &context.cancel)
-            .await
-            .map_err(failed)?;
-        let receipt = WriteImageReceipt {
-            device: written_device(&choice.device, &target),
-            digest: written.verified.digest().clone(),
-            format: written.format,
-            bytes_received: written.verified.bytes(),
-            bytes_written: written.bytes_written,
-            seconds: started.elapsed().as_secs_f64(),
-            seconds_to_first_byte: written.started.duration_since(started).as_secs_f64(),
-            peak_memory_kib: peak_memory_kib(&context.roots),
-            choice: choice.explanations,
-            work: WriteWork::default(),
-        };
+        let written = self.job(arguments).run(target.clone(), context.report.clone(), &context.cancel).await;
+        let written = written.map_err(failed)?;
+        let mut receipt = job::receipt(&choice.device, &target, written, started);
+        receipt.choice = choice.explanations;
         serde_json::to_value(receipt).map_err(|error| StepError::Failed(error.into()))
     }
 }
@@ -159,41 +140,6 @@ async fn claim(device: BlockDevice, roots: Roots) -> Result<Target, StepError> {
 /// Runs what touches devices off the threads of the network.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StepError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| StepError::Failed(error.into()))
-}
-
-async fn expected_digest(fetcher: &Fetcher, arguments: &WriteImageArguments) -> Result<Digest, StepError> {
-    let (url, algorithm) = match &arguments.digest {
-        DigestSource::Value(digest) => return Ok(digest.clone()),
-        DigestSource::Url { url, algorithm } => (url, *algorithm),
-    };
-    let shown = fetch::shown(url);
-    let read = tokio::time::timeout(CHECKSUM_DEADLINE, fetcher.read(url, checksum_file::MAX_BYTES)).await;
-    let content = read
-        .map_err(|_| {
-            anyhow::anyhow!(
-                "the checksum file {shown} did not arrive in {} seconds",
-                CHECKSUM_DEADLINE.as_secs()
-            )
-        })?
-        .map_err(|error| anyhow::Error::from(error).context("the checksum file could not be fetched"))?;
-    Ok(checksum_file::find(&content, &shown, &arguments.url, algorithm).map_err(anyhow::Error::from)?)
-}
-
-fn written_device(device: &BlockDevice, target: &Target) -> WrittenDevice {
-    WrittenDevice {
-        name: device.name(),
-        serial: device.serial().map(str::to_owned),
-        wwn: device.wwn.name.clone(),
-        model: device.model.clone(),
-        size: target.size(),
-    }
-}
-
-/// Largest resident memory of this process, `VmHWM`.
-fn peak_memory_kib(roots: &Roots) -> u64 {
-    let status = disk::sysfs::text(&roots.proc.join("self/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|value| value.trim().strip_suffix(" kB")?.trim().parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -1,4 +1,7 @@
-use bessemer_proto::digest::DigestAlgorithm;
+use bessemer_proto::{
+    digest::{Digest, DigestAlgorithm},
+    step::WriteImageReceipt,
+};
 use serde_json::json;
 use sha2::Digest as _;
 
@@ -14,9 +17,6 @@ const SIZE: usize = 12 * MIB;
 fn machine(disk: &TestDisk) -> Machine {
     let machine = Machine::empty();
     machine.add_disk("sdz", "SERIAL-1", &disk.path, SIZE as u64);
-    let status = machine.roots.proc.join("self/status");
-    std::fs::create_dir_all(status.parent().unwrap()).unwrap();
-    std::fs::write(status, "Name:\tx\nVmHWM:\t   4321 kB\n").unwrap();
     machine
 }
 
@@ -44,7 +44,8 @@ async fn the_receipt_says_what_was_written_where() {
         assert_eq!(receipt.device.serial.as_deref(), Some("SERIAL-1"));
         assert_eq!((receipt.bytes_received, receipt.bytes_written), (image.len() as u64, image.len() as u64));
         assert!(receipt.seconds >= receipt.seconds_to_first_byte && receipt.seconds_to_first_byte > 0.0);
-        assert_eq!(receipt.peak_memory_kib, 4321);
+        assert!(receipt.peak_memory_kib > 0);
+        assert!(receipt.work.stages.iter().any(|stage| stage.name == "write" && stage.bytes > 0));
         assert!(receipt.choice[0].contains("chosen: it fits all hints"), "{:?}", receipt.choice);
         assert!(disk.content()[2 * MIB..7 * MIB] == image[2 * MIB..7 * MIB]);
         let progress = heard.progress.lock().unwrap();

@@ -3,9 +3,11 @@
 use std::io::{self, BufRead, Read};
 
 use bytes::{Buf, Bytes, BytesMut};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::StreamError;
+use crate::disk::buffer::Block;
 
 /// A source of byte chunks. After `Ok(None)` the stream is complete; after an error it never becomes so.
 pub trait Chunks {
@@ -13,52 +15,51 @@ pub trait Chunks {
     fn next(&mut self) -> Result<Option<Bytes>, StreamError>;
 }
 
-/// What travels in a queue between stages: a chunk, or the word that the stream is complete. A queue that closes
+/// A source of blocks, as they travel between stages. After `Ok(None)` the stream is complete; after an error it never
+/// becomes so.
+pub trait Blocks {
+    /// The next block; `None` at the end.
+    fn next_block(&mut self) -> Result<Option<Block>, StreamError>;
+}
+
+/// Blocks for those who want chunks.
+pub struct BlockChunks<B>(pub B);
+
+impl<B: Blocks> Chunks for BlockChunks<B> {
+    fn next(&mut self) -> Result<Option<Bytes>, StreamError> {
+        Ok(self.0.next_block()?.map(Bytes::from_owner))
+    }
+}
+
+/// What travels in a queue between stages: a block, or the word that the stream is complete. A queue that closes
 /// without that word was cut off.
-pub type Item = Option<Bytes>;
+pub type Item = Option<Block>;
 
-/// The receiving end of a queue between two stages.
-pub trait Queue {
-    /// Waits for the next item; `None` when the other end is gone.
-    fn receive(&mut self) -> Option<Item>;
-}
-
-impl Queue for tokio::sync::mpsc::Receiver<Item> {
-    fn receive(&mut self) -> Option<Item> {
-        self.blocking_recv()
-    }
-}
-
-impl Queue for std::sync::mpsc::Receiver<Item> {
-    fn receive(&mut self) -> Option<Item> {
-        self.recv().ok()
-    }
-}
-
-/// Chunks from a queue.
-pub struct QueueSource<Q> {
-    queue: Q,
+/// Blocks from a queue.
+pub struct QueueSource {
+    queue: mpsc::Receiver<Item>,
     complete: bool,
     cancel: CancellationToken,
 }
 
-impl<Q: Queue> QueueSource<Q> {
+impl QueueSource {
     /// Reads `queue` until it is complete or `cancel` fires.
-    pub fn new(queue: Q, cancel: CancellationToken) -> Self {
+    #[must_use]
+    pub fn new(queue: mpsc::Receiver<Item>, cancel: CancellationToken) -> Self {
         Self { queue, complete: false, cancel }
     }
 }
 
-impl<Q: Queue> Chunks for QueueSource<Q> {
-    fn next(&mut self) -> Result<Option<Bytes>, StreamError> {
+impl Blocks for QueueSource {
+    fn next_block(&mut self) -> Result<Option<Block>, StreamError> {
         if self.complete {
             return Ok(None);
         }
         if self.cancel.is_cancelled() {
             return Err(StreamError::Cancelled);
         }
-        match self.queue.receive() {
-            Some(Some(chunk)) => Ok(Some(chunk)),
+        match self.queue.blocking_recv() {
+            Some(Some(block)) => Ok(Some(block)),
             Some(None) => {
                 self.complete = true;
                 Ok(None)
@@ -162,15 +163,26 @@ pub(crate) mod tests {
         }
     }
 
+    impl Blocks for Pieces {
+        fn next_block(&mut self) -> Result<Option<Block>, StreamError> {
+            let Some(chunk) = self.next()? else { return Ok(None) };
+            let mut block = crate::disk::buffer::Ring::new(1, chunk.len()).blocking_take();
+            block.append(&chunk);
+            Ok(Some(block))
+        }
+    }
+
     #[test]
     fn a_queue_that_closes_without_the_end_was_cut_off() {
-        let (sender, receiver) = std::sync::mpsc::sync_channel::<Item>(4);
-        sender.send(Some(Bytes::from_static(b"abc"))).unwrap();
+        let (sender, receiver) = mpsc::channel::<Item>(4);
+        let mut block = crate::disk::buffer::Ring::new(1, 4096).blocking_take();
+        block.append(b"abc");
+        sender.try_send(Some(block)).unwrap();
         drop(sender);
         let mut source = QueueSource::new(receiver, CancellationToken::new());
-        assert_eq!(source.next().unwrap().as_deref(), Some(&b"abc"[..]));
-        assert!(matches!(source.next(), Err(StreamError::Stopped)));
-        assert!(matches!(source.next(), Err(StreamError::Stopped)));
+        assert_eq!(source.next_block().unwrap().unwrap().as_ref(), b"abc");
+        assert!(matches!(source.next_block(), Err(StreamError::Stopped)));
+        assert!(matches!(source.next_block(), Err(StreamError::Stopped)));
     }
 
     #[test]

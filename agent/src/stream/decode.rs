@@ -124,7 +124,7 @@ impl<S: Chunks> Decoder<S> {
     }
 }
 
-fn detect(head: &[u8], declared: ImageFormat) -> Result<ImageFormat, DecodeError> {
+pub(super) fn detect(head: &[u8], declared: ImageFormat) -> Result<ImageFormat, DecodeError> {
     let packed = if head.starts_with(gzip::MAGIC) {
         Some((ImageFormat::Gzip, "gzip"))
     } else if zstd_frames::is_frame(head) {

@@ -1,11 +1,11 @@
 //! Digest of a stream as it passes, and the proof that it was the right one.
 
 use bessemer_proto::digest::{Digest, DigestAlgorithm};
-use bytes::Bytes;
 use sha2::{Digest as _, Sha256, Sha512};
 use subtle::ConstantTimeEq;
 
-use super::{StreamError, chunks::Chunks};
+use super::{StreamError, chunks::Blocks, work::StageClock};
+use crate::disk::buffer::Block;
 
 /// Proof that a whole stream had the digest that was asked for. Only [`Digesting::finish`] makes one.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Hasher {
     }
 }
 
-/// Passes chunks on and digests them.
+/// Passes blocks on and digests them.
 pub struct Digesting<S> {
     source: S,
     hasher: Hasher,
@@ -64,15 +64,25 @@ pub struct Digesting<S> {
     expected: Digest,
 }
 
-impl<S: Chunks> Digesting<S> {
+impl<S: Blocks> Digesting<S> {
     /// Will compare the digest of all of `source` with `expected`.
     pub fn new(source: S, expected: Digest) -> Self {
         Self { source, hasher: Hasher::new(expected.algorithm()), bytes: 0, expected }
     }
 
+    /// The next block, with the time of waiting for it told to `clock`.
+    pub fn next_block_timed(&mut self, clock: &mut StageClock) -> Result<Option<Block>, StreamError> {
+        let block = clock.wait(|| self.source.next_block())?;
+        if let Some(block) = &block {
+            self.hasher.update(block.as_ref());
+            self.bytes += block.as_ref().len() as u64;
+        }
+        Ok(block)
+    }
+
     /// Reads what is left of the source and compares.
     pub fn finish(mut self) -> Result<Verified, StreamError> {
-        while self.next()?.is_some() {}
+        while self.next_block()?.is_some() {}
         let got = self.hasher.finish();
         let same: bool = got.as_slice().ct_eq(self.expected.bytes()).into();
         if same {
@@ -85,14 +95,9 @@ impl<S: Chunks> Digesting<S> {
     }
 }
 
-impl<S: Chunks> Chunks for Digesting<S> {
-    fn next(&mut self) -> Result<Option<Bytes>, StreamError> {
-        let chunk = self.source.next()?;
-        if let Some(chunk) = &chunk {
-            self.hasher.update(chunk);
-            self.bytes += chunk.len() as u64;
-        }
-        Ok(chunk)
+impl<S: Blocks> Blocks for Digesting<S> {
+    fn next_block(&mut self) -> Result<Option<Block>, StreamError> {
+        self.next_block_timed(&mut StageClock::new("digest"))
     }
 }
 
@@ -129,8 +134,8 @@ mod tests {
             let mut digesting = Digesting::new(Pieces::new(&bytes, &lengths), digest_of(algorithm, &bytes));
             let mut seen = Vec::new();
             for _ in 0..taken {
-                if let Some(chunk) = digesting.next().unwrap() {
-                    seen.extend_from_slice(&chunk);
+                if let Some(block) = digesting.next_block().unwrap() {
+                    seen.extend_from_slice(block.as_ref());
                 }
             }
             prop_assert_eq!(&seen[..], &bytes[..seen.len()]);

@@ -4,8 +4,10 @@
 //! anything else is written. What the image has there stays in memory; [`HeldBack::release`] writes it and takes a
 //! [`Verified`]. Whatever goes wrong before, the disk has no partition table and no boot sector.
 
-use super::{buffer::AlignedBuffer, digest::Verified};
-use crate::disk::{Target, TargetError, target::DIRECT_ALIGNMENT};
+use std::ops::Range;
+
+use super::digest::Verified;
+use crate::disk::{Target, TargetError, buffer::AlignedBuffer, target::DIRECT_ALIGNMENT};
 
 /// Length of each area.
 pub const HELD_BYTES: u64 = 1 << 20;
@@ -28,8 +30,9 @@ impl HeldBack {
         let tail_start = (size.saturating_sub(HELD_BYTES) / alignment * alignment).max(head_end);
         // Both are at most a MiB and a block.
         let buffer = |length: u64| AlignedBuffer::new(usize::try_from(length).unwrap_or_default());
-        let held =
-            Self { head: buffer(head_end), tail: buffer(size - tail_start), tail_start, tail_used: false };
+        // A file that grows has no end yet.
+        let tail = if target.grows() { 0 } else { size - tail_start };
+        let held = Self { head: buffer(head_end), tail: buffer(tail), tail_start, tail_used: false };
         target.write_at(&held.head, 0)?;
         target.write_at(&held.tail, tail_start)?;
         target.flush()?;
@@ -39,22 +42,35 @@ impl HeldBack {
         Ok(held)
     }
 
-    /// Writes what is outside the two areas and keeps the rest.
-    pub fn write(&mut self, data: &[u8], offset: u64, target: &Target) -> Result<(), TargetError> {
+    /// Keeps what lies in the two areas; says which part of `data` is the caller's to write.
+    pub fn keep(&mut self, data: &[u8], offset: u64) -> Range<usize> {
         let end = offset + data.len() as u64;
         let head_end = self.head.len() as u64;
         // Where the body starts and ends within `data`; both are at most its length.
         let within = |place: u64| usize::try_from(place.clamp(offset, end) - offset).unwrap_or(data.len());
-        let (head, rest) = data.split_at(within(head_end));
-        let (body, tail) = rest.split_at(within(self.tail_start).saturating_sub(head.len()));
-        if !head.is_empty() {
-            copy(&mut self.head, offset, head);
+        let head = within(head_end);
+        let tail = within(self.tail_start).max(head);
+        if head > 0 {
+            copy(&mut self.head, offset, &data[..head]);
         }
-        if !tail.is_empty() {
-            copy(&mut self.tail, end - tail.len() as u64 - self.tail_start, tail);
+        if tail < data.len() {
+            copy(&mut self.tail, offset + tail as u64 - self.tail_start, &data[tail..]);
             self.tail_used = true;
         }
-        if body.is_empty() { Ok(()) } else { target.write_at(body, offset + head.len() as u64) }
+        head..tail
+    }
+
+    /// The part of a range that lies in neither area: those are zero already.
+    #[must_use]
+    pub fn outside(&self, range: Range<u64>) -> Range<u64> {
+        let start = range.start.max(self.head.len() as u64);
+        start..range.end.min(self.tail_start).max(start)
+    }
+
+    /// The areas as the image has them, for comparing: offset and bytes.
+    #[must_use]
+    pub fn areas(&self) -> [(u64, &[u8]); 2] {
+        [(0, &*self.head), (self.tail_start, &*self.tail)]
     }
 
     /// What the image has at its start.
@@ -64,7 +80,7 @@ impl HeldBack {
     }
 
     /// Writes the boot area, the end of the disk first: when the power fails in between, nothing boots yet.
-    pub fn release(self, verified: &Verified, target: &Target) -> Result<(), TargetError> {
+    pub fn release(&self, verified: &Verified, target: &Target) -> Result<(), TargetError> {
         tracing::info!(device = %target.path().display(), digest = %verified.digest(), "the image is proved; writing the boot area");
         if self.tail_used {
             target.write_at(&self.tail, self.tail_start)?;

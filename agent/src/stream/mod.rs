@@ -1,11 +1,11 @@
 //! The write path: image bytes from a server to a disk, one adapter per file.
 //!
-//! [`fetch`] → [`digest`] (bytes as served) → [`decode`] → [`write`](mod@write) with the boot area held back by [`held_back`].
-//! [`pipeline`] puts each on its own thread with bounded queues between them. The boot area of the disk is written
+//! [`fetch`] → [`digest`] (bytes as served) → [`decode`] → [`write`](mod@write) with the boot area held back by
+//! [`held_back`] → [`readback`] when it is asked for. [`pipeline`] puts each on its own thread; a ring of buffers bounds
+//! what is between them. The boot area of the disk is written
 //! by one function, which takes a [`digest::Verified`]; nothing but the digest adapter can make one.
 //! Nothing here knows steps or the controller.
 
-pub mod buffer;
 pub mod checksum_file;
 pub mod chunks;
 pub mod decode;
@@ -13,10 +13,15 @@ pub mod digest;
 pub mod fetch;
 mod gzip;
 pub mod held_back;
+pub mod job;
 pub mod pipeline;
 pub mod progress;
 pub mod random_access;
+pub mod readback;
+mod unpack;
+pub mod work;
 pub mod write;
+mod zeros;
 mod zstd_frames;
 
 use bessemer_proto::{digest::Digest, step::ImageFormat};
@@ -32,6 +37,20 @@ pub enum StreamError {
     /// The server or the way to it.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// The checksum file.
+    #[error("the checksum file could not be fetched")]
+    ChecksumFile(#[source] FetchError),
+    /// The checksum file says nothing of the image.
+    #[error(transparent)]
+    Checksum(#[from] ChecksumError),
+    /// A small file did not arrive in time.
+    #[error("{what} did not arrive in {seconds} seconds")]
+    Late {
+        /// Its URL.
+        what: String,
+        /// The deadline.
+        seconds: u64,
+    },
     /// The bytes are not the ones that were asked for.
     #[error(
         "the image is not the one that was asked for: {bytes} bytes from the server have the digest {got}, expected is {expected}; check the image and its checksum"
@@ -79,6 +98,18 @@ pub enum StreamError {
         disk: u32,
         /// The disk.
         device: String,
+    },
+    /// The disk does not hold what was written.
+    #[error(
+        "{device} does not hold what was written to it: {length} bytes at byte {offset} read back differently; replace the disk"
+    )]
+    ReadBack {
+        /// The disk.
+        device: String,
+        /// Where.
+        offset: u64,
+        /// How much was compared.
+        length: u64,
     },
     /// It was told to stop.
     #[error("the write was cancelled")]

@@ -2,51 +2,72 @@
 //! between them. Peak memory is what the queues hold, whatever the size of the image.
 
 use std::{
-    sync::{
-        Arc,
-        mpsc::{Receiver, SyncSender, sync_channel},
-    },
+    sync::{Arc, atomic::Ordering, mpsc::sync_channel},
     time::Instant,
 };
 
-use bessemer_proto::{digest::Digest, step::ImageFormat};
+use bessemer_proto::{
+    digest::Digest,
+    step::{ImageFormat, StageWork, WriteWork},
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     StreamError,
-    buffer::AlignedBuffer,
-    chunks::{Chunks, Item, QueueSource},
-    decode::Decoder,
+    chunks::{Blocks, Item, QueueSource},
     digest::{Digesting, Verified},
-    fetch::Body,
+    fetch::{
+        Body, Object,
+        in_order::{self, Sink},
+    },
     held_back::HeldBack,
     progress::{self, Progress},
-    write::{BodyWritten, Filled, write_body},
+    unpack::{self, Decoded},
+    work::{self, StageClock},
+    write::{BodyWritten, Filled, compare_boot_area, write_body},
 };
 use crate::{
     disk::{
         Target,
+        buffer::Ring,
         gpt::{self, BackupPlace, GptError, TableKind},
     },
     steps::StepReport,
 };
 
-/// Length of a write.
-const BUFFER_BYTES: usize = 1 << 20;
+/// Length of a buffer.
+pub(super) const BUFFER_BYTES: usize = 1 << 20;
+/// Buffers between server and decoder, and for raw images disk.
+const WIRE_BUFFERS: usize = 8;
 /// Buffers between decoder and disk.
-const BUFFERS: usize = 8;
-/// Chunks in each queue before the decoder. A chunk is at most what the HTTP client reads at once, 408 KiB.
-const QUEUED_CHUNKS: usize = 16;
+pub(super) const DISK_BUFFERS: usize = 8;
 
 /// What to write.
 pub struct Image {
     /// The opened source.
+    pub object: Arc<Object>,
+    /// Its body.
     pub body: Body,
     /// How it is packed.
     pub format: ImageFormat,
     /// What its bytes, as served, must hash to.
     pub expected: Digest,
+}
+
+/// How to write.
+#[derive(Clone, Copy, Debug)]
+pub struct WriteOptions {
+    /// Most range connections.
+    pub connections: u8,
+    /// Whether to read the disk back and compare.
+    pub verify_readback: bool,
+}
+
+impl Default for WriteOptions {
+    fn default() -> Self {
+        Self { connections: in_order::DEFAULT_CONNECTIONS, verify_readback: false }
+    }
 }
 
 /// What was written.
@@ -60,65 +81,75 @@ pub struct Written {
     pub bytes_written: u64,
     /// When the first byte went to the disk.
     pub started: Instant,
-}
-
-/// What the decoding stage found out.
-struct Decoded {
-    format: ImageFormat,
-    bytes: u64,
+    /// How it went.
+    pub work: WriteWork,
 }
 
 /// Writes the image to the disk. A stream that is not what it was declared to be, or does not fit by its own word, is
 /// refused with the disk untouched. After any other failure the disk has neither partition table nor boot sector. Dropping the future stops the threads.
 pub async fn run(
     image: Image,
+    options: WriteOptions,
     target: Arc<Target>,
     report: Arc<dyn StepReport>,
     cancel: &CancellationToken,
 ) -> Result<Written, StreamError> {
     let stop = cancel.child_token();
     let _stop_on_drop = stop.clone().drop_guard();
-    let length = image.body.length();
-    let (fetched, from_network) = mpsc::channel::<Item>(QUEUED_CHUNKS);
-    let (digested, to_decode) = sync_channel::<Item>(QUEUED_CHUNKS);
-    let (filled, to_write) = sync_channel::<Filled>(BUFFERS);
-    let (emptied, empty) = sync_channel::<AlignedBuffer>(BUFFERS);
-    for _ in 0..BUFFERS {
-        // The queue has room for all of them.
-        let _ = emptied.try_send(AlignedBuffer::new(BUFFER_BYTES));
-    }
+    let Image { object, body, format, expected } = image;
+    let length = object.length();
+    let (fetched, from_network) = mpsc::channel::<Item>(WIRE_BUFFERS);
+    let (digested, to_decode) = mpsc::channel::<Item>(WIRE_BUFFERS);
+    let (filled, to_write) = sync_channel::<Filled>(DISK_BUFFERS);
 
-    let fetch = tokio::spawn(fetch(image.body, fetched, stop.clone()));
+    let sink = Sink::new(Ring::new(WIRE_BUFFERS, BUFFER_BYTES), fetched);
+    let fetch = tokio::spawn(fetch(object.clone(), body, options.connections, sink, stop.clone()));
     let digest = stage("digest", {
         let source = QueueSource::new(from_network, stop.clone());
-        move || digest(Digesting::new(source, image.expected), &digested)
+        move || digest(Digesting::new(source, expected), &digested)
     });
     let decode = stage("decode", {
         let source = QueueSource::new(to_decode, stop.clone());
         let source = Progress::new(source, report.clone(), length.unwrap_or(0));
-        let (target, declared, stop) = (target.clone(), image.format, stop.clone());
-        move || {
-            let admitted =
-                Decoder::open(source, declared).and_then(|decoder| admit(decoder, length, &target));
-            admitted
-                .and_then(|decoder| decode(decoder, &empty, &filled, &target))
-                .inspect_err(|_| stop.cancel())
-        }
+        let (target, stop) = (target.clone(), stop.clone());
+        move || unpack::run(source, format, length, &filled, &target).inspect_err(|_| stop.cancel())
     });
     let write = stage("write", {
         let (target, stop) = (target.clone(), stop.clone());
-        move || write_body(&to_write, &emptied, &target, &stop).inspect_err(|_| stop.cancel())
+        move || write_body(&to_write, &target, options.verify_readback, &stop).inspect_err(|_| stop.cancel())
     });
 
     let fetch = fetch.await.unwrap_or(Err(StreamError::Died("fetch")));
     let digest = digest.await.unwrap_or(Err(StreamError::Died("digest")));
     let decode = decode.await.unwrap_or(Err(StreamError::Died("decode")));
     let write = write.await.unwrap_or(Err(StreamError::Died("write")));
-    let (verified, decoded, body) = outcome(fetch, digest, decode, write, cancel)?;
+    let (fetched, (verified, digested), decoded, body) = outcome(fetch, digest, decode, write, cancel)?;
+    let mut work = account(&object, [fetched, digested, decoded.work], &body);
     let started = body.started;
-    let last = stage("boot area", move || finish(&verified, body, &target, &*report).map(|()| verified));
-    let verified = last.await.unwrap_or(Err(StreamError::Died("boot area")))?;
-    Ok(Written { verified, format: decoded.format, bytes_written: decoded.bytes, started })
+    let bytes = decoded.bytes;
+    let boot_area = BootArea { target, report, bytes, verify_readback: options.verify_readback };
+    let last = stage("boot area", move || {
+        boot_area.finish(&verified, &body.held_back).map(|read_back| (verified, read_back))
+    });
+    let (verified, read_back) = last.await.unwrap_or(Err(StreamError::Died("boot area")))?;
+    work.bytes_read_back += read_back;
+    Ok(Written { verified, format: decoded.format, bytes_written: bytes, started, work })
+}
+
+fn account(object: &Object, before: [StageWork; 3], body: &BodyWritten) -> WriteWork {
+    let stages: Vec<StageWork> = before.into_iter().chain(body.work.iter().cloned()).collect();
+    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    WriteWork {
+        bottleneck: work::bottleneck(&stages),
+        stages,
+        retries: count(&object.counts.retries),
+        connections: count(&object.counts.connections),
+        bytes_fetched: count(&object.counts.bytes),
+        bytes_zeroed: body.zeroed,
+        bytes_kept: 0,
+        bytes_read_back: body.read_back,
+        writer: body.method.to_owned(),
+    }
 }
 
 /// Runs `work` on a thread of its own. When it fails, the stages after it end when they have worked off their
@@ -139,20 +170,22 @@ fn stage<T: Send + 'static>(
     receiver
 }
 
+type Stages = (StageWork, (Verified, StageWork), Decoded, BodyWritten);
+
 /// All results, or the error that came first in the order of the stages. `Stopped` and `Cancelled` of a stage only
 /// follow from another's.
 fn outcome(
-    fetch: Result<(), StreamError>,
-    digest: Result<Verified, StreamError>,
+    fetch: Result<StageWork, StreamError>,
+    digest: Result<(Verified, StageWork), StreamError>,
     decode: Result<Decoded, StreamError>,
     write: Result<BodyWritten, StreamError>,
     cancel: &CancellationToken,
-) -> Result<(Verified, Decoded, BodyWritten), StreamError> {
+) -> Result<Stages, StreamError> {
     if cancel.is_cancelled() {
         return Err(StreamError::Cancelled);
     }
     match (fetch, digest, decode, write) {
-        (Ok(()), Ok(verified), Ok(decoded), Ok(body)) => Ok((verified, decoded, body)),
+        (Ok(fetched), Ok(digested), Ok(decoded), Ok(body)) => Ok((fetched, digested, decoded, body)),
         (fetch, digest, decode, write) => {
             let errors = [fetch.err(), digest.err(), decode.err(), write.err()];
             let consequence =
@@ -164,106 +197,73 @@ fn outcome(
 }
 
 async fn fetch(
-    mut body: Body,
-    queue: mpsc::Sender<Item>,
+    object: Arc<Object>,
+    body: Body,
+    connections: u8,
+    mut sink: Sink,
     stop: CancellationToken,
-) -> Result<(), StreamError> {
-    loop {
-        let item = tokio::select! {
-            biased;
-            () = stop.cancelled() => return Err(StreamError::Cancelled),
-            chunk = body.next() => chunk?,
+) -> Result<StageWork, StreamError> {
+    let fetched = stop.run_until_cancelled(in_order::fetch(object, body, connections, &mut sink)).await;
+    fetched.unwrap_or(Err(StreamError::Cancelled))?;
+    Ok(sink.clock.finish())
+}
+
+fn digest(
+    mut source: Digesting<impl Blocks>,
+    next: &mpsc::Sender<Item>,
+) -> Result<(Verified, StageWork), StreamError> {
+    let mut clock = StageClock::new("digest");
+    while let Some(block) = source.next_block_timed(&mut clock)? {
+        clock.bytes += block.as_ref().len() as u64;
+        clock.wait(|| next.blocking_send(Some(block))).map_err(|_| StreamError::Stopped)?;
+    }
+    clock.wait(|| next.blocking_send(None)).map_err(|_| StreamError::Stopped)?;
+    let work = clock.finish();
+    Ok((source.finish()?, work))
+}
+
+/// The last stage, after all others.
+struct BootArea {
+    target: Arc<Target>,
+    report: Arc<dyn StepReport>,
+    /// Bytes of the image.
+    bytes: u64,
+    verify_readback: bool,
+}
+
+impl BootArea {
+    /// Writes the boot area of a proved image and makes the disk consistent with it. Says how many bytes were read
+    /// back.
+    fn finish(&self, verified: &Verified, held_back: &HeldBack) -> Result<u64, StreamError> {
+        self.report.progress(progress::RELEASING, verified.bytes(), verified.bytes());
+        let target = &self.target;
+        match gpt::table_kind(held_back.head(), target.sector()) {
+            TableKind::Gpt | TableKind::Mbr => {}
+            TableKind::GptOfOtherSectorSize(image) => {
+                let device = target.path().display().to_string();
+                return Err(StreamError::SectorSize { image, disk: target.sector(), device });
+            }
+            TableKind::None => return Err(StreamError::NoPartitionTable),
+        }
+        let settled = self
+            .release(verified, held_back)
+            .and_then(|read_back| settle(target, &*self.report).map(|()| read_back));
+        if settled.is_err() {
+            // What failed must not boot, though its bytes were right.
+            HeldBack::clear(target).ok();
+        }
+        settled
+    }
+
+    fn release(&self, verified: &Verified, held_back: &HeldBack) -> Result<u64, StreamError> {
+        held_back.release(verified, &self.target)?;
+        let read_back = match self.verify_readback {
+            true => compare_boot_area(&held_back.areas(), &self.target)?,
+            false => 0,
         };
-        let complete = item.is_none();
-        if queue.send(item).await.is_err() {
-            return Err(StreamError::Stopped);
-        }
-        if complete {
-            return Ok(());
-        }
+        self.target.end_at(self.bytes)?;
+        Ok(read_back)
     }
-}
-
-fn digest(mut source: Digesting<impl Chunks>, next: &SyncSender<Item>) -> Result<Verified, StreamError> {
-    while let Some(chunk) = source.next()? {
-        next.send(Some(chunk)).map_err(|_| StreamError::Stopped)?;
-    }
-    next.send(None).map_err(|_| StreamError::Stopped)?;
-    source.finish()
-}
-
-/// Refuses before anything is written, when the sizes tell.
-fn admit<S: Chunks>(
-    decoder: Decoder<S>,
-    length: Option<u64>,
-    target: &Target,
-) -> Result<Decoder<S>, StreamError> {
-    let known = match decoder.format() {
-        ImageFormat::Raw => length,
-        _ => decoder.known_content(),
-    };
-    known.map_or(Ok(()), |image| check_size(image, target))?;
-    Ok(decoder)
-}
-
-fn check_size(image: u64, target: &Target) -> Result<(), StreamError> {
-    if image <= target.size() {
-        return Ok(());
-    }
-    Err(StreamError::TooLarge { image, disk: target.size(), device: target.path().display().to_string() })
-}
-
-fn decode(
-    mut decoder: Decoder<impl Chunks>,
-    empty: &Receiver<AlignedBuffer>,
-    filled: &SyncSender<Filled>,
-    target: &Target,
-) -> Result<Decoded, StreamError> {
-    filled.send(Filled::Begin).map_err(|_| StreamError::Stopped)?;
-    let mut offset = 0;
-    loop {
-        let mut buffer = empty.recv().map_err(|_| StreamError::Stopped)?;
-        let length = decoder.fill(&mut buffer)?;
-        let last = length < buffer.len();
-        if length > 0 {
-            check_size(offset + length as u64, target)?;
-            filled.send(Filled::Data { buffer, length, offset }).map_err(|_| StreamError::Stopped)?;
-            offset += length as u64;
-        }
-        if last {
-            break;
-        }
-    }
-    if offset == 0 {
-        return Err(StreamError::Empty);
-    }
-    filled.send(Filled::End).map_err(|_| StreamError::Stopped)?;
-    Ok(Decoded { format: decoder.format(), bytes: offset })
-}
-
-/// Writes the boot area of a proved image and makes the disk consistent with it.
-fn finish(
-    verified: &Verified,
-    body: BodyWritten,
-    target: &Target,
-    report: &dyn StepReport,
-) -> Result<(), StreamError> {
-    report.progress(progress::RELEASING, verified.bytes(), verified.bytes());
-    match gpt::table_kind(body.held_back.head(), target.sector()) {
-        TableKind::Gpt | TableKind::Mbr => {}
-        TableKind::GptOfOtherSectorSize(image) => {
-            let device = target.path().display().to_string();
-            return Err(StreamError::SectorSize { image, disk: target.sector(), device });
-        }
-        TableKind::None => return Err(StreamError::NoPartitionTable),
-    }
-    let released = body.held_back.release(verified, target).map_err(StreamError::from);
-    let settled = released.and_then(|()| settle(target, report));
-    if settled.is_err() {
-        // What failed must not boot, though its bytes were right.
-        HeldBack::clear(target).ok();
-    }
-    settled
 }
 
 /// Makes a released disk consistent with its own size, and durable.

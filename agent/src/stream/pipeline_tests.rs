@@ -1,13 +1,12 @@
 use std::time::Duration;
 
+use bessemer_proto::step::DigestSource;
+
 use sha2::Digest as _;
 
 use super::*;
 use crate::{
-    stream::{
-        DecodeError, FetchError,
-        fetch::{FetchOptions, Fetcher},
-    },
+    stream::{DecodeError, FetchError, fetch::FetchOptions, job::Job},
     test_support::{
         Heard,
         disks::{MIB, TestDisk, assert_boot_area_is_zero, gpt_image, gzip, noise, sha256},
@@ -20,13 +19,21 @@ struct Case {
     expected: Digest,
     reply: Reply,
     format: ImageFormat,
+    attempts: u32,
+    options: WriteOptions,
 }
 
 impl Case {
     /// All as it should be.
     fn good(served: Vec<u8>) -> Self {
         let expected = sha256(&served);
-        Self { reply: Reply::ok(served), expected, format: ImageFormat::Auto }
+        Self {
+            reply: Reply::ok(served),
+            expected,
+            format: ImageFormat::Auto,
+            attempts: 1,
+            options: WriteOptions::default(),
+        }
     }
 
     async fn run(self, disk: &TestDisk) -> Result<Written, StreamError> {
@@ -36,11 +43,22 @@ impl Case {
     async fn run_with(self, disk: &TestDisk, cancel: &CancellationToken) -> Result<Written, StreamError> {
         let reply = self.reply;
         let server = Server::start(move |_| reply.clone());
-        let options = FetchOptions { read_timeout: Duration::from_millis(500), ..FetchOptions::default() };
-        let body = Fetcher::new(options).unwrap().open(&server.url("/image")).await?;
+        let fetch = FetchOptions {
+            read_timeout: Duration::from_millis(500),
+            attempts: self.attempts,
+            first_pause: Duration::from_millis(1),
+            ..FetchOptions::default()
+        };
+        let job = Job {
+            url: server.url("/image"),
+            format: self.format,
+            digest: DigestSource::Value(self.expected),
+            authorization: None,
+            fetch,
+            write: self.options,
+        };
         let target = Arc::new(Target::open(&disk.path).unwrap());
-        let image = Image { body, format: self.format, expected: self.expected };
-        run(image, target, Arc::new(Heard::default()), cancel).await
+        job.run(target, Arc::new(Heard::default()), cancel).await
     }
 }
 
@@ -233,12 +251,17 @@ async fn a_refusal_does_not_wait_for_a_silent_server() {
     let image = gpt_image(8 * MIB, 512);
     let reply = Reply { stall: true, ..Reply::announcing(100 * MIB as u64, image) };
     let server = Server::start(move |_| reply.clone());
-    let body = Fetcher::new(FetchOptions::default()).unwrap().open(&server.url("/")).await.unwrap();
-    let image = Image { body, format: ImageFormat::Raw, expected: sha256(b"") };
+    let job = Job {
+        url: server.url("/"),
+        format: ImageFormat::Raw,
+        digest: DigestSource::Value(sha256(b"")),
+        authorization: None,
+        fetch: FetchOptions::default(),
+        write: WriteOptions::default(),
+    };
     let begun = Instant::now();
-    let error = run(image, Arc::new(target), Arc::new(Heard::default()), &CancellationToken::new())
-        .await
-        .unwrap_err();
+    let error =
+        job.run(Arc::new(target), Arc::new(Heard::default()), &CancellationToken::new()).await.unwrap_err();
     assert!(matches!(error, StreamError::TooLarge { .. }), "{error:?}");
     // The server never ends; a failed stage must not wait for its read timeout.
     assert!(begun.elapsed() < Duration::from_secs(5));
@@ -285,7 +308,7 @@ async fn memory_does_not_grow_with_the_image() {
     let disk = TestDisk::sparse((TIMES * MIB) as u64);
     let reply = Reply { times: TIMES, ..Reply::announcing((TIMES * MIB) as u64, block) };
     let before = peak_memory();
-    let written = Case { reply, expected, format: ImageFormat::Auto }.run(&disk).await.unwrap();
+    let written = Case { reply, expected, ..Case::good(Vec::new()) }.run(&disk).await.unwrap();
     assert_eq!(written.bytes_written, (TIMES * MIB) as u64);
     let grown = peak_memory() - before;
     assert!(grown < 40 << 10, "the write took {grown} KiB");

@@ -5,10 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-
-use super::{StreamError, chunks::Chunks};
-use crate::steps::StepReport;
+use super::{StreamError, chunks::Blocks};
+use crate::{disk::buffer::Block, steps::StepReport};
 
 /// People and networks need no more than this.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -18,7 +16,7 @@ pub const WRITING: &str = "writing";
 /// The name of the stage while the boot area is written.
 pub const RELEASING: &str = "writing boot area";
 
-/// Passes chunks on and reports how many bytes have passed.
+/// Passes blocks on and reports how many bytes have passed.
 pub struct Progress<S> {
     source: S,
     report: Arc<dyn StepReport>,
@@ -27,22 +25,22 @@ pub struct Progress<S> {
     reported: Option<Instant>,
 }
 
-impl<S: Chunks> Progress<S> {
+impl<S> Progress<S> {
     /// Reports what passes of `total` bytes; 0 when the total is not known.
     pub fn new(source: S, report: Arc<dyn StepReport>, total: u64) -> Self {
         Self { source, report, done: 0, total, reported: None }
     }
 }
 
-impl<S: Chunks> Chunks for Progress<S> {
-    fn next(&mut self) -> Result<Option<Bytes>, StreamError> {
-        let chunk = self.source.next()?;
-        self.done += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+impl<S: Blocks> Blocks for Progress<S> {
+    fn next_block(&mut self) -> Result<Option<Block>, StreamError> {
+        let block = self.source.next_block()?;
+        self.done += block.as_ref().map_or(0, |block| block.as_ref().len() as u64);
         let due = self.reported.is_none_or(|at| at.elapsed() >= INTERVAL);
-        if due || chunk.is_none() {
+        if due || block.is_none() {
             self.reported = Some(Instant::now());
             self.report.progress(WRITING, self.done, self.total);
         }
-        Ok(chunk)
+        Ok(block)
     }
 }

@@ -1,28 +1,36 @@
-//! The last stage: filled buffers to the disk.
+//! The last stage: blocks to the disk, wherever they belong on it.
 
 use std::{
-    sync::mpsc::{Receiver, SyncSender},
+    ops::Range,
+    sync::{Arc, mpsc::Receiver},
     time::Instant,
 };
 
+use bessemer_proto::step::StageWork;
 use tokio_util::sync::CancellationToken;
 
-use super::{StreamError, buffer::AlignedBuffer, held_back::HeldBack};
-use crate::disk::Target;
+use super::{
+    StreamError,
+    held_back::HeldBack,
+    readback::Readback,
+    work::StageClock,
+    zeros::{Run, runs},
+};
+use crate::disk::{Target, TargetError, buffer::Block, writer::Writer};
 
-/// What the decoding stage sends.
+/// What the stages before send.
 pub enum Filled {
     /// The image is what it was declared to be and fits: from here on the disk is written.
     Begin,
     /// Bytes of the image.
     Data {
-        /// The first `length` bytes of it count.
-        buffer: AlignedBuffer,
-        /// Bytes that count.
-        length: usize,
+        /// The bytes.
+        block: Block,
         /// Their place on the disk.
         offset: u64,
     },
+    /// Zeros of the image.
+    Zeros(Range<u64>),
     /// The image is complete.
     End,
 }
@@ -33,34 +41,171 @@ pub struct BodyWritten {
     pub held_back: HeldBack,
     /// When the first byte of the image went to the disk.
     pub started: Instant,
+    /// Bytes that the device made zero.
+    pub zeroed: u64,
+    /// How bytes reached the device.
+    pub method: &'static str,
+    /// The accounts of this stage and of reading back.
+    pub work: Vec<StageWork>,
+    /// Bytes read back and compared.
+    pub read_back: u64,
 }
 
-/// Writes buffers as they come. The disk is not touched before [`Filled::Begin`].
+/// Zeros are made in pieces, so that a slow device can be cancelled.
+const ZEROS_AT_ONCE: u64 = 1 << 30;
+
+/// Writes blocks as they come. The disk is not touched before [`Filled::Begin`].
 pub fn write_body(
     filled: &Receiver<Filled>,
-    emptied: &SyncSender<AlignedBuffer>,
-    target: &Target,
+    target: &Arc<Target>,
+    verify: bool,
     cancel: &CancellationToken,
 ) -> Result<BodyWritten, StreamError> {
     let Ok(Filled::Begin) = filled.recv() else { return Err(StreamError::Stopped) };
-    let mut held_back = HeldBack::clear(target)?;
-    let mut started = None;
+    let mut disk = DiskWrites::begin(target.clone(), verify, cancel)?;
     loop {
         if cancel.is_cancelled() {
             return Err(StreamError::Cancelled);
         }
-        match filled.recv() {
-            Ok(Filled::Data { buffer, length, offset }) => {
-                started.get_or_insert_with(Instant::now);
-                held_back.write(buffer.get(..length).unwrap_or(&buffer), offset, target)?;
-                // The decoder is gone after the last buffer; the queue holds all buffers there are.
-                let _ = emptied.try_send(buffer);
-            }
-            Ok(Filled::End) => {
-                target.flush()?;
-                return Ok(BodyWritten { held_back, started: started.ok_or(StreamError::Empty)? });
-            }
+        match disk.clock.wait(|| filled.recv()) {
+            Ok(Filled::Data { block, offset }) => disk.data(block, offset)?,
+            Ok(Filled::Zeros(range)) => disk.zeros(range)?,
+            Ok(Filled::End) => return disk.finish(),
             Ok(Filled::Begin) | Err(_) => return Err(StreamError::Stopped),
         }
+    }
+}
+
+struct DiskWrites {
+    target: Arc<Target>,
+    held_back: HeldBack,
+    writer: Writer,
+    readback: Option<Readback>,
+    /// Zeros that may go on.
+    zeros: Range<u64>,
+    started: Option<Instant>,
+    zeroed: u64,
+    clock: StageClock,
+}
+
+impl DiskWrites {
+    fn begin(target: Arc<Target>, verify: bool, cancel: &CancellationToken) -> Result<Self, StreamError> {
+        Ok(Self {
+            held_back: HeldBack::clear(&target)?,
+            writer: Writer::new(target.clone(), verify),
+            readback: verify.then(|| Readback::start(target.clone(), cancel.clone())).transpose()?,
+            target,
+            zeros: 0..0,
+            started: None,
+            zeroed: 0,
+            clock: StageClock::new("write"),
+        })
+    }
+
+    fn data(&mut self, block: Block, offset: u64) -> Result<(), StreamError> {
+        self.started.get_or_insert_with(Instant::now);
+        let length = block.as_ref().len();
+        self.clock.bytes += length as u64;
+        let body = self.held_back.keep(block.as_ref(), offset);
+        let block = Arc::new(block);
+        let bytes = block.as_ref().as_ref().get(body.clone()).unwrap_or_default();
+        let runs = if self.target.makes_zeros() { runs(bytes) } else { vec![Run::Data(0..bytes.len())] };
+        for run in runs {
+            match run {
+                Run::Data(place) if place.is_empty() => {}
+                Run::Data(place) => {
+                    let place = body.start + place.start..body.start + place.end;
+                    let to = offset + place.start as u64;
+                    self.writer.write(&block, place, to)?;
+                }
+                Run::Zeros(place) => {
+                    let start = offset + (body.start + place.start) as u64;
+                    self.zeros(start..start + place.len() as u64)?;
+                }
+            }
+        }
+        self.hand_over()
+    }
+
+    /// Collects neighbouring ranges: one command makes them zero.
+    fn zeros(&mut self, range: Range<u64>) -> Result<(), StreamError> {
+        let goes_on = self.zeros.end == range.start && self.zeros.end - self.zeros.start < ZEROS_AT_ONCE;
+        if goes_on && !self.zeros.is_empty() {
+            self.zeros.end = range.end;
+            return Ok(());
+        }
+        self.flush_zeros()?;
+        self.zeros = range;
+        Ok(())
+    }
+
+    fn flush_zeros(&mut self) -> Result<(), StreamError> {
+        let range = self.held_back.outside(std::mem::take(&mut self.zeros));
+        let mut start = range.start;
+        while start < range.end {
+            let end = range.end.min(start + ZEROS_AT_ONCE);
+            if self.target.zero(start..end)? {
+                self.zeroed += end - start;
+            }
+            start = end;
+        }
+        match &mut self.readback {
+            Some(readback) if !range.is_empty() => readback.zeros(range),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives what is on the disk to those who read it back.
+    fn hand_over(&mut self) -> Result<(), StreamError> {
+        let Some(readback) = &mut self.readback else { return Ok(()) };
+        for write in self.writer.take_finished() {
+            self.clock.wait(|| readback.data(write))?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<BodyWritten, StreamError> {
+        self.flush_zeros()?;
+        self.writer.drain()?;
+        self.target.flush()?;
+        self.hand_over()?;
+        let mut work = vec![self.clock.finish()];
+        let mut read_back = 0;
+        if let Some(readback) = self.readback {
+            let account = readback.finish()?;
+            read_back = account.bytes;
+            work.push(account);
+        }
+        Ok(BodyWritten {
+            held_back: self.held_back,
+            started: self.started.unwrap_or_else(Instant::now),
+            zeroed: self.zeroed,
+            method: self.writer.method(),
+            work,
+            read_back,
+        })
+    }
+}
+
+/// Compares what the disk holds with what the boot area must be, after its release.
+pub fn compare_boot_area(areas: &[(u64, &[u8]); 2], target: &Target) -> Result<u64, StreamError> {
+    let mut compared = 0;
+    for (offset, bytes) in areas {
+        super::readback::compare(target, *offset, bytes)?;
+        compared += bytes.len() as u64;
+    }
+    Ok(compared)
+}
+
+/// A write that went wrong has this error; for those who must tell it from others.
+impl StreamError {
+    /// Whether the disk, not the image, is to blame.
+    #[must_use]
+    pub fn is_about_the_disk(&self) -> bool {
+        matches!(
+            self,
+            Self::Target(TargetError::Write { .. } | TargetError::Read { .. } | TargetError::Flush { .. })
+                | Self::ReadBack { .. }
+        )
     }
 }

@@ -1,5 +1,8 @@
-//! The kernel calls on block devices and file flags that no safe library wraps. The only unsafe code of the crate.
+//! The kernel calls on block devices and file flags that no safe library wraps, and [`uring`]. The only unsafe code of
+//! the crate.
 #![allow(unsafe_code, reason = "ioctl has no safe interface; each wrapper passes what the kernel expects")]
+
+pub mod uring;
 
 use std::{fs::File, io, os::fd::AsRawFd};
 

@@ -7,7 +7,7 @@ use rand::Rng as _;
 /// Delays that double from `first` to `longest`, each shortened by a random part of up to a half, so that a
 /// rack of machines does not call back in step.
 #[derive(Clone, Debug)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     first: Duration,
     longest: Duration,
     next: Duration,
@@ -16,19 +16,19 @@ pub struct Backoff {
 impl Backoff {
     /// Delays from `first` to `longest`.
     #[must_use]
-    pub fn new(first: Duration, longest: Duration) -> Self {
+    pub(crate) fn new(first: Duration, longest: Duration) -> Self {
         Self { first, longest, next: first }
     }
 
     /// The delay before the next attempt.
-    pub fn next_delay(&mut self) -> Duration {
+    pub(crate) fn next_delay(&mut self) -> Duration {
         let delay = self.next;
         self.next = (delay * 2).min(self.longest);
         delay.mul_f64(rand::rng().random_range(0.5..=1.0))
     }
 
     /// An attempt succeeded: start again from the first delay.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.next = self.first;
     }
 }

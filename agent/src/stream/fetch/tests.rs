@@ -1,17 +1,34 @@
-use super::*;
-use crate::test_support::server::{Reply, Server};
+use std::time::Duration;
 
-fn fetcher(server: &Server) -> Fetcher {
-    let options = FetchOptions {
+use bessemer_proto::secret::Secret;
+use http::StatusCode;
+
+use super::*;
+use crate::test_support::{
+    Heard,
+    server::{Reply, Server},
+};
+
+/// One attempt.
+fn options(server: &Server) -> FetchOptions {
+    FetchOptions {
         ca_pem: server.ca_pem.clone(),
         read_timeout: Duration::from_millis(300),
+        attempts: 1,
         ..FetchOptions::default()
-    };
-    Fetcher::new(options).unwrap()
+    }
+}
+
+fn fetcher(server: &Server) -> Fetcher {
+    Fetcher::new(options(server)).unwrap()
+}
+
+async fn read(fetcher: Fetcher, url: &Url, limit: usize) -> Result<Vec<u8>, FetchError> {
+    super::read(&Arc::new(fetcher), url, limit, Arc::new(Heard::default())).await
 }
 
 async fn get(server: &Server, path: &str) -> Result<Vec<u8>, FetchError> {
-    fetcher(server).read(&server.url(path), 1000).await
+    read(fetcher(server), &server.url(path), 1000).await
 }
 
 #[tokio::test]
@@ -56,7 +73,7 @@ async fn a_silent_server_is_given_up() {
     assert!(matches!(get(&server, "/body").await, Err(FetchError::Stalled { received: 3, .. })));
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = Url::parse(&format!("http://{}/", silent.local_addr().unwrap())).unwrap();
-    let error = fetcher(&server).read(&url, 10).await.unwrap_err();
+    let error = read(fetcher(&server), &url, 10).await.unwrap_err();
     assert!(matches!(error, FetchError::Stalled { received: 0, .. }), "{error:?}");
 }
 
@@ -73,8 +90,8 @@ async fn only_200_counts() {
     assert!(matches!(error, FetchError::Status { status: StatusCode::PARTIAL_CONTENT, .. }), "{error:?}");
     assert!(matches!(get(&server, "/packed").await, Err(FetchError::Encoding { .. })));
     let ftp = Url::parse("ftp://127.0.0.1/x").unwrap();
-    assert!(matches!(fetcher(&server).read(&ftp, 10).await, Err(FetchError::Scheme { .. })));
-    assert!(matches!(fetcher(&server).read(&server.url("/x"), 1).await, Err(FetchError::Status { .. })));
+    assert!(matches!(read(fetcher(&server), &ftp, 10).await, Err(FetchError::Scheme { .. })));
+    assert!(matches!(read(fetcher(&server), &server.url("/x"), 1).await, Err(FetchError::Status { .. })));
 }
 
 #[tokio::test]
@@ -108,9 +125,9 @@ async fn credentials_stay_with_their_host_and_out_of_messages() {
         _ => Reply::ok("here"),
     });
     let secret = Secret::new("Bearer top-secret");
-    let fetcher = fetcher(&server).with_authorization(&server.url("/"), &secret).unwrap();
-    assert_eq!(fetcher.read(&server.url("/same"), 100).await.unwrap(), b"here");
-    assert_eq!(fetcher.read(&server.url("/away"), 100).await.unwrap(), b"other");
+    let trusted = || fetcher(&server).with_authorization(&server.url("/"), &secret).unwrap();
+    assert_eq!(read(trusted(), &server.url("/same"), 100).await.unwrap(), b"here");
+    assert_eq!(read(trusted(), &server.url("/away"), 100).await.unwrap(), b"other");
     for request in server.requests() {
         assert!(request.to_lowercase().contains("authorization: bearer top-secret"), "{request}");
     }
@@ -119,7 +136,7 @@ async fn credentials_stay_with_their_host_and_out_of_messages() {
         assert!(!request.to_lowercase().contains("referer"), "{request}");
     }
     let url = Url::parse("http://user:pass@127.0.0.1:1/x?temp_url_sig=key").unwrap();
-    let error = format!("{:#}", anyhow::Error::from(fetcher.read(&url, 10).await.unwrap_err()));
+    let error = format!("{:#}", anyhow::Error::from(read(trusted(), &url, 10).await.unwrap_err()));
     assert!(!error.contains("pass") && !error.contains("key") && error.contains("127.0.0.1:1/x"), "{error}");
     let bad = Secret::new("Bearer a\nb");
     let result = Fetcher::new(FetchOptions::default()).unwrap().with_authorization(&url, &bad);
@@ -132,7 +149,7 @@ async fn only_the_given_ca_is_trusted() {
     let stranger = Server::start_tls(|_| Reply::ok("x"));
     for ca_pem in [None, stranger.ca_pem.clone()] {
         let fetcher = Fetcher::new(FetchOptions { ca_pem, ..FetchOptions::default() }).unwrap();
-        let error = fetcher.read(&server.url("/"), 10).await.unwrap_err();
+        let error = read(fetcher, &server.url("/"), 10).await.unwrap_err();
         assert!(matches!(error, FetchError::Connect { .. }), "{error:?}");
         let chain = format!("{:#}", anyhow::Error::from(error));
         assert!(chain.contains("certificate"), "{chain}");

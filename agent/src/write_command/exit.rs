@@ -1,0 +1,45 @@
+//! Exit codes: which kind of thing went wrong. Scripts depend on them; docs/write.md lists them.
+
+use crate::{disk::ClaimError, stream::StreamError};
+
+/// Why the command ends.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The device was not taken.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    /// The write.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// Anything else.
+    #[error(transparent)]
+    Other(#[from] anyhow::Error),
+}
+
+impl Failure {
+    pub(super) fn code(&self) -> u8 {
+        match self {
+            Self::Claim(_) => 6,
+            Self::Stream(error) => of_stream(error),
+            Self::Other(_) => 1,
+        }
+    }
+}
+
+fn of_stream(error: &StreamError) -> u8 {
+    match error {
+        StreamError::Fetch(crate::stream::FetchError::Changed { .. })
+        | StreamError::DigestMismatch { .. }
+        | StreamError::Checksum(_) => 4,
+        StreamError::Fetch(_) | StreamError::ChecksumFile(_) | StreamError::Late { .. } => 3,
+        StreamError::Decode(_)
+        | StreamError::TooLarge { .. }
+        | StreamError::Empty
+        | StreamError::NoPartitionTable
+        | StreamError::SectorSize { .. } => 5,
+        StreamError::Target(_) => 7,
+        StreamError::ReadBack { .. } => 8,
+        StreamError::Cancelled => 130,
+        StreamError::Stopped | StreamError::Died(_) => 1,
+    }
+}
