@@ -187,17 +187,14 @@ impl FetchError {
 }
 
 /// A certificate that is refused now is refused a second later.
-fn is_about_certificates(error: &reqwest::Error) -> bool {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = source {
-        let inner = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
-        let tls = error
-            .downcast_ref::<rustls::Error>()
-            .or_else(|| inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()));
-        if tls.is_some() {
-            return true;
-        }
-        source = error.source();
+fn is_about_certificates(error: &(dyn std::error::Error + 'static)) -> bool {
+    if error.downcast_ref::<rustls::Error>().is_some() {
+        return true;
     }
-    false
+    // An I/O error does not name what it wraps as its source, but that one's source.
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
+    match wrapped {
+        Some(inner) => is_about_certificates(inner),
+        None => error.source().is_some_and(is_about_certificates),
+    }
 }

@@ -70,29 +70,33 @@ impl Sink {
     async fn send(&mut self, item: Item) -> Result<(), StreamError> {
         self.clock.wait_for(self.next.send(item)).await.map_err(|_| StreamError::Stopped)
     }
-
-    async fn finish(&mut self) -> Result<(), StreamError> {
-        if let Some(block) = self.current.take() {
-            self.send(Some(block)).await?;
-        }
-        self.send(None).await
-    }
 }
 
-/// Sends all bytes of `object` to `sink` and the word that they are complete. `most` connections at once.
+/// Sends all bytes of `object` to `sink` and the word that they are complete. `most` connections at once. After an
+/// error what has arrived is sent, without that word.
 pub async fn fetch(object: Arc<Object>, first: Body, most: u8, sink: &mut Sink) -> Result<(), StreamError> {
+    let fetched = fetch_all(object, first, most, sink).await;
+    if let Some(block) = sink.current.take() {
+        sink.send(Some(block)).await.and(fetched)?;
+    } else {
+        fetched?;
+    }
+    sink.send(None).await
+}
+
+async fn fetch_all(object: Arc<Object>, first: Body, most: u8, sink: &mut Sink) -> Result<(), StreamError> {
     let mut climb = Climb::new(most.clamp(1, MOST_CONNECTIONS));
     let mut body = first;
     loop {
         let position = match single(&object, &mut body, &mut climb, sink).await? {
-            None => return sink.finish().await,
+            None => return Ok(()),
             Some(position) => position,
         };
         // The open body goes on behind the place where range requests begin: it is given up.
         drop(body);
         let position = Parallel::new(&object, position).run(&mut climb, sink).await?;
         if Some(position) == object.length() {
-            return sink.finish().await;
+            return Ok(());
         }
         let Some(length) = object.length() else { return Err(StreamError::Stopped) };
         body = object.range(position..length);

@@ -36,7 +36,7 @@ async fn whole_bodies_arrive_with_and_without_length_over_http_and_https() {
     let handler = |path: &str| match path {
         "/chunked" => Reply::chunked(b"abcdef", 2, true),
         "/until-close" => Reply::raw("HTTP/1.1 200 OK\r\n", "abcdef"),
-        "/slow" => Reply { pace: Some((1, Duration::from_millis(100))), ..Reply::ok("abcdef") },
+        "/slow" => Reply { pace: Some((1, Duration::from_millis(20))), ..Reply::ok("abcdef") },
         _ => Reply::ok("abcdef"),
     };
     for server in [Server::start(handler), Server::start_tls(handler)] {
