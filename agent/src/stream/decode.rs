@@ -20,6 +20,8 @@ pub struct Decoder<S> {
     format: ImageFormat,
     known_content: Option<u64>,
     bytes: u64,
+    /// After an error the stream never becomes complete.
+    failed: bool,
     kind: Kind<S>,
 }
 
@@ -54,7 +56,7 @@ impl<S: Chunks> Decoder<S> {
             ImageFormat::Lz4 => Kind::Lz4(Box::new(Lz4Frames::new(reader))),
             ImageFormat::Qcow2 => return Err(DecodeError::NotInStream(format).into()),
         };
-        Ok(Self { format, known_content, bytes: 0, kind })
+        Ok(Self { format, known_content, bytes: 0, failed: false, kind })
     }
 
     /// What the content is.
@@ -80,6 +82,9 @@ impl<S: Chunks> Decoder<S> {
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, StreamError> {
+        if self.failed {
+            return Err(StreamError::Stopped);
+        }
         let read = match &mut self.kind {
             Kind::Raw(reader) => reader.fill(buffer).map_err(Failure::Stream),
             Kind::Gzip(members) => members.read(buffer),
@@ -89,6 +94,7 @@ impl<S: Chunks> Decoder<S> {
             Kind::Lz4(frames) => frames.read(buffer),
         };
         let (format, bytes) = (self.format, self.bytes);
+        self.failed = read.is_err();
         let count = read.map_err(|failure| match failure {
             Failure::Stream(error) => error,
             Failure::Corrupt(source) => DecodeError::Corrupt { format, bytes, source }.into(),

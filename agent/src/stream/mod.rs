@@ -13,6 +13,8 @@ pub mod decode;
 mod detect;
 pub mod digest;
 pub mod fetch;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gzip;
 pub mod held_back;
 mod lz4_frames;

@@ -31,7 +31,7 @@ enum State {
     Frame,
     Skip(u64),
     Done,
-    /// Told when its turn comes; never over.
+    /// Told when its turn comes.
     Failed(Option<Failure>),
 }
 
@@ -178,3 +178,7 @@ impl<S: Chunks> ZstdFrames<S> {
 fn run(decoder: &mut Decoder<'static>, input: &[u8], output: &mut [u8]) -> Result<Status, Failure> {
     decoder.run_on_buffers(input, output).map_err(Failure::Corrupt)
 }
+
+#[cfg(test)]
+#[path = "zstd_frames_tests.rs"]
+mod tests;
