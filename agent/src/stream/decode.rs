@@ -110,3 +110,7 @@ impl<S: Chunks> Decoder<S> {
 #[cfg(test)]
 #[path = "decode_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "decode_memory_tests.rs"]
+mod memory_tests;

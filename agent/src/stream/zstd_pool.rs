@@ -3,7 +3,7 @@
 
 use std::{
     collections::VecDeque,
-    io,
+    io::{self, BufRead},
     sync::mpsc::{Receiver, Sender, channel},
     thread::JoinHandle,
 };
@@ -220,13 +220,18 @@ fn take<S: Chunks>(
     length: usize,
     frame: &mut Vec<u8>,
 ) -> Result<bool, StreamError> {
-    let start = frame.len();
-    let end = start + length;
+    let end = frame.len() + length;
     if end > LARGEST_PACKED {
         return Ok(false);
     }
-    frame.resize(end, 0);
-    let taken = reader.fill(frame.get_mut(start..).unwrap_or_default())?;
-    frame.truncate(start + taken);
-    Ok(taken == length)
+    while frame.len() < end {
+        let available = reader.available()?;
+        let count = available.len().min(end - frame.len());
+        if count == 0 {
+            return Ok(false);
+        }
+        frame.extend_from_slice(available.get(..count).unwrap_or_default());
+        reader.consume(count);
+    }
+    Ok(true)
 }
