@@ -12,6 +12,8 @@ triple := x86_64-unknown-linux-gnu
 agent_binary := $(target)/$(triple)/agent/bessemer-agent
 deploy_iso := $(cache)/ramdisk/deploy.iso
 demo_image := $(cache)/images/debian.raw
+fuzz_targets := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+FUZZ_SECONDS ?= 60
 
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 export BESSEMER_CACHE ?= $(cache)/kernels
@@ -59,9 +61,20 @@ deny: ## Check licences, sources and known weaknesses of dependencies
 	else echo 'deny: the advisory database cannot be reached; known weaknesses were not checked'; fi
 
 .PHONY: test
-test: setup build ramdisk images ## Run all tests, virtual machines too
+test: setup build ramdisk images ## Run all tests, virtual machines too [LONG=1: fuzz, too]
 	BESSEMER_DEPLOY_ISO=$(deploy_iso) BESSEMER_DEMO_IMAGE=$(demo_image) BESSEMER_BIN=$(target)/debug/bessemer \
 	    cargo nextest run --workspace
+	$(if $(LONG),$(MAKE) fuzz)
+
+.PHONY: fuzz
+fuzz: ## Fuzz what reads foreign bytes, each target for a minute [FUZZ_SECONDS=60]
+	@cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked
+	@# The sanitizers need a nightly compiler. What is found new stays out of the seeds.
+	for target in $(fuzz_targets); do \
+	    mkdir -p "$(cache)/fuzz/$$target"; \
+	    cargo fuzz run --sanitizer none "$$target" "$(cache)/fuzz/$$target" "fuzz/corpus/$$target" -- \
+	        -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -timeout=20 -rss_limit_mb=512 -print_final_stats=1; \
+	done
 
 .PHONY: demo
 demo: setup build ramdisk images ## Deploy a real Debian onto a virtual machine and watch [KEEP=1] [FIRMWARE=bios|secure-boot]

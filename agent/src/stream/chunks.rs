@@ -15,6 +15,23 @@ pub trait Chunks {
     fn next(&mut self) -> Result<Option<Bytes>, StreamError>;
 }
 
+/// A single chunk.
+pub struct One(Option<Bytes>);
+
+impl One {
+    /// A copy of `bytes`.
+    #[must_use]
+    pub fn copy_of(bytes: &[u8]) -> Self {
+        Self(Some(Bytes::copy_from_slice(bytes)))
+    }
+}
+
+impl Chunks for One {
+    fn next(&mut self) -> Result<Option<Bytes>, StreamError> {
+        Ok(self.0.take())
+    }
+}
+
 /// A source of blocks, as they travel between stages. After `Ok(None)` the stream is complete; after an error it never
 /// becomes so.
 pub trait Blocks {
@@ -86,19 +103,81 @@ impl<S: Chunks> ChunkReader<S> {
 
     /// The next bytes without taking them: `length`, fewer only at the end of the stream.
     pub fn peek(&mut self, length: usize) -> Result<&[u8], StreamError> {
-        while self.current.len() < length && !self.complete {
-            match self.source.next()? {
-                Some(chunk) if self.current.is_empty() => self.current = chunk,
-                Some(chunk) => {
-                    let mut joined = BytesMut::with_capacity(self.current.len() + chunk.len());
-                    joined.extend_from_slice(&self.current);
-                    joined.extend_from_slice(&chunk);
-                    self.current = joined.freeze();
-                }
-                None => self.complete = true,
-            }
+        while self.current.is_empty() && length > 0 && !self.complete {
+            self.pull()?;
+        }
+        if self.current.len() < length && !self.complete {
+            self.join(length)?;
         }
         Ok(self.current.get(..length).unwrap_or(&self.current))
+    }
+
+    /// Copies what comes until there is enough, each byte once.
+    fn join(&mut self, length: usize) -> Result<(), StreamError> {
+        let mut joined = BytesMut::with_capacity(length);
+        joined.extend_from_slice(&self.current);
+        let pulled = loop {
+            if joined.len() >= length || self.complete {
+                break Ok(());
+            }
+            match self.pull() {
+                Ok(()) => joined.extend_from_slice(&self.current),
+                Err(error) => break Err(error),
+            }
+        };
+        self.current = joined.freeze();
+        pulled
+    }
+
+    /// Replaces the current chunk by the next, or by nothing at the end.
+    fn pull(&mut self) -> Result<(), StreamError> {
+        match self.source.next()? {
+            Some(chunk) => self.current = chunk,
+            None => {
+                self.current = Bytes::new();
+                self.complete = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// What can be read at once, at least one byte; nothing at the end of the stream.
+    pub fn available(&mut self) -> Result<&[u8], StreamError> {
+        self.peek(1)?;
+        Ok(&self.current)
+    }
+
+    /// Fills `buffer`; less only at the end of the stream.
+    pub fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, StreamError> {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            let available = self.available()?;
+            let count = available.len().min(rest.len());
+            let (Some(into), Some(from)) = (rest.get_mut(..count), available.get(..count)) else { break };
+            if count == 0 {
+                break;
+            }
+            into.copy_from_slice(from);
+            self.consume(count);
+            filled += count;
+        }
+        Ok(filled)
+    }
+
+    /// Takes up to `length` bytes away; how many it were. Fewer than asked for says nothing, none is the end.
+    pub fn skip(&mut self, length: u64) -> Result<u64, StreamError> {
+        let available = self.available()?.len();
+        let count = usize::try_from(length).unwrap_or(usize::MAX).min(available);
+        self.consume(count);
+        Ok(count as u64)
+    }
+
+    /// Puts bytes back: they are read next.
+    pub fn unread(&mut self, bytes: &[u8]) {
+        let mut joined = BytesMut::with_capacity(bytes.len() + self.current.len());
+        joined.extend_from_slice(bytes);
+        joined.extend_from_slice(&self.current);
+        self.current = joined.freeze();
     }
 
     /// The source's error behind an I/O error that a decoder passed on.
@@ -193,5 +272,26 @@ pub(crate) mod tests {
         reader.read_to_end(&mut all).unwrap();
         assert_eq!(all, b"abcdef");
         assert_eq!(reader.peek(4).unwrap(), b"");
+    }
+
+    #[test]
+    fn what_is_put_back_is_read_again() {
+        let mut reader = ChunkReader::new(Pieces::new(b"abcdef", &[1, 0, 2, 1]));
+        let mut taken = [0; 3];
+        assert_eq!(reader.fill(&mut taken).unwrap(), 3);
+        reader.unread(&taken);
+        assert_eq!(reader.skip(1).unwrap(), 1);
+        let mut rest = [0; 9];
+        assert_eq!(reader.fill(&mut rest).unwrap(), 5);
+        assert_eq!(&rest[..5], b"bcdef");
+        assert_eq!((reader.skip(1).unwrap(), reader.available().unwrap()), (0, &b""[..]));
+    }
+
+    #[test]
+    fn a_source_that_fails_while_peeking_loses_nothing_and_never_completes() {
+        let mut reader = ChunkReader::new(Pieces { cut_off: true, ..Pieces::new(b"abc", &[1, 1]) });
+        assert!(matches!(reader.peek(9), Err(StreamError::Stopped)));
+        assert_eq!(reader.peek(3).unwrap(), b"abc");
+        assert!(matches!(reader.peek(4), Err(StreamError::Stopped)));
     }
 }

@@ -1,75 +1,62 @@
 //! Unpacks an image. The content decides what it is; a declaration that differs is an error.
 
-use std::io::Read;
-
 use bessemer_proto::step::ImageFormat;
 
 use super::{
     DecodeError, StreamError,
+    bzip2_streams::Bzip2Codec,
     chunks::{ChunkReader, Chunks},
-    gzip::{self, GzipMembers},
-    zstd_frames::{self, FrameHeader, ZstdFrames},
+    detect::{Detected, detect},
+    gzip::GzipMembers,
+    lz4_frames::Lz4Frames,
+    unpack::{Failure, Members},
+    xz_streams::XzCodec,
+    zstd_frames::ZstdFrames,
+    zstd_pool::Pool,
 };
-
-/// Formats that are recognized only to be named in an error.
-const FOREIGN: [(&[u8], &str); 11] = [
-    (b"QFI\xfb", "qcow2"),
-    (b"\xfd7zXZ\0", "xz"),
-    (b"BZh", "bzip2"),
-    (b"\x04\x22\x4d\x18", "lz4"),
-    (b"KDMV", "VMDK"),
-    (b"# Disk DescriptorFile", "VMDK"),
-    (b"vhdxfile", "VHDX"),
-    (b"conectix", "VHD"),
-    (b"PK\x03\x04", "a zip archive"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
-    (b"\x1f\x9d", "compress (.Z)"),
-];
-
-/// Enough of the stream to recognize everything above and to read a zstd frame header.
-const LOOK_AHEAD: usize = 32;
 
 /// Unpacks a stream.
 pub struct Decoder<S> {
     format: ImageFormat,
     known_content: Option<u64>,
     bytes: u64,
+    /// After an error the stream never becomes complete.
+    failed: bool,
     kind: Kind<S>,
 }
 
 enum Kind<S> {
     Raw(ChunkReader<S>),
     Gzip(GzipMembers<S>),
+    Xz(Box<Members<S, XzCodec>>),
     Zstd(Box<ZstdFrames<S>>),
+    Bzip2(Box<Members<S, Bzip2Codec>>),
+    Lz4(Box<Lz4Frames<S>>),
 }
 
 impl<S: Chunks> Decoder<S> {
     /// Looks at the first bytes and decides.
     pub fn open(source: S, declared: ImageFormat) -> Result<Self, StreamError> {
+        Self::open_with(source, declared, Pool::new)
+    }
+
+    fn open_with(source: S, declared: ImageFormat, pool: impl FnOnce() -> Pool) -> Result<Self, StreamError> {
         let mut reader = ChunkReader::new(source);
-        let head = reader.peek(LOOK_AHEAD)?;
-        if head.is_empty() {
-            return Err(StreamError::Empty);
-        }
-        let format = detect(head, declared)?;
-        let known_content = if format == ImageFormat::Zstd {
-            FrameHeader::parse(head).and_then(|header| header.content)
-        } else {
-            None
-        };
+        let Detected { format, content: known_content } = detect(&mut reader, declared)?;
         let kind = match format {
+            ImageFormat::Auto | ImageFormat::Raw => Kind::Raw(reader),
             ImageFormat::Gzip => Kind::Gzip(GzipMembers::new(reader)),
+            ImageFormat::Xz => Kind::Xz(Box::new(Members::new(reader, XzCodec::default()))),
             ImageFormat::Zstd => {
-                let frames = ZstdFrames::new(reader).map_err(|source| DecodeError::Corrupt {
-                    format,
-                    bytes: 0,
-                    source,
-                })?;
-                Kind::Zstd(Box::new(frames))
+                let frames = ZstdFrames::new(reader, pool());
+                let corrupt = |source| DecodeError::Corrupt { format, bytes: 0, source };
+                Kind::Zstd(Box::new(frames.map_err(corrupt)?))
             }
-            _ => Kind::Raw(reader),
+            ImageFormat::Bzip2 => Kind::Bzip2(Box::new(Members::new(reader, Bzip2Codec::default()))),
+            ImageFormat::Lz4 => Kind::Lz4(Box::new(Lz4Frames::new(reader))),
+            ImageFormat::Qcow2 => return Err(DecodeError::NotInStream(format).into()),
         };
-        Ok(Self { format, known_content, bytes: 0, kind })
+        Ok(Self { format, known_content, bytes: 0, failed: false, kind })
     }
 
     /// What the content is.
@@ -95,56 +82,35 @@ impl<S: Chunks> Decoder<S> {
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, StreamError> {
-        let (format, bytes) = (self.format, self.bytes);
-        let corrupt = |source| DecodeError::Corrupt { format, bytes, source }.into();
-        let count = match &mut self.kind {
-            Kind::Raw(reader) => match reader.read(buffer) {
-                Ok(count) => count,
-                Err(error) => return Err(reader.take_error().unwrap_or_else(|| corrupt(error))),
-            },
-            Kind::Gzip(members) => members.read(buffer).map_err(|failure| match failure {
-                gzip::Failure::Stream(error) => error,
-                gzip::Failure::Corrupt(source) if source.kind() == std::io::ErrorKind::UnexpectedEof => {
-                    DecodeError::Truncated { format, bytes }.into()
-                }
-                gzip::Failure::Corrupt(source) => corrupt(source),
-                gzip::Failure::Garbage => DecodeError::TrailingGarbage { format }.into(),
-            })?,
-            Kind::Zstd(frames) => frames.read(buffer).map_err(|failure| match failure {
-                zstd_frames::Failure::Stream(error) => error,
-                zstd_frames::Failure::Corrupt(source) => corrupt(source),
-                zstd_frames::Failure::Truncated => DecodeError::Truncated { format, bytes }.into(),
-                zstd_frames::Failure::Garbage => DecodeError::TrailingGarbage { format }.into(),
-                zstd_frames::Failure::Window(needed) => DecodeError::Window { needed }.into(),
-                zstd_frames::Failure::Dictionary => DecodeError::Dictionary.into(),
-            })?,
+        if self.failed {
+            return Err(StreamError::Stopped);
+        }
+        let read = match &mut self.kind {
+            Kind::Raw(reader) => reader.fill(buffer).map_err(Failure::Stream),
+            Kind::Gzip(members) => members.read(buffer),
+            Kind::Xz(streams) => streams.read(buffer),
+            Kind::Zstd(frames) => frames.read(buffer),
+            Kind::Bzip2(streams) => streams.read(buffer),
+            Kind::Lz4(frames) => frames.read(buffer),
         };
+        let (format, bytes) = (self.format, self.bytes);
+        self.failed = read.is_err();
+        let count = read.map_err(|failure| match failure {
+            Failure::Stream(error) => error,
+            Failure::Corrupt(source) => DecodeError::Corrupt { format, bytes, source }.into(),
+            Failure::Truncated => DecodeError::Truncated { format, bytes }.into(),
+            Failure::Garbage => DecodeError::TrailingGarbage { format }.into(),
+            Failure::Refused(error) => error.into(),
+        })?;
         self.bytes += count as u64;
         Ok(count)
-    }
-}
-
-pub(super) fn detect(head: &[u8], declared: ImageFormat) -> Result<ImageFormat, DecodeError> {
-    let packed = if head.starts_with(gzip::MAGIC) {
-        Some((ImageFormat::Gzip, "gzip"))
-    } else if zstd_frames::is_frame(head) {
-        Some((ImageFormat::Zstd, "zstd"))
-    } else {
-        None
-    };
-    let foreign = FOREIGN.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, name)| *name);
-    match (declared, packed, foreign) {
-        (ImageFormat::Auto, Some((format, _)), _) => Ok(format),
-        (ImageFormat::Auto, None, Some(name)) => Err(DecodeError::Unsupported(name)),
-        (ImageFormat::Auto | ImageFormat::Raw, None, None) => Ok(ImageFormat::Raw),
-        (declared, Some((format, _)), _) if declared == format => Ok(format),
-        (declared, Some((_, found)), _) | (declared, None, Some(found)) => {
-            Err(DecodeError::Mismatch { declared, found })
-        }
-        (declared, None, None) => Err(DecodeError::Mismatch { declared, found: "not packed (raw)" }),
     }
 }
 
 #[cfg(test)]
 #[path = "decode_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "decode_memory_tests.rs"]
+mod memory_tests;

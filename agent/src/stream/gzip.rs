@@ -1,12 +1,12 @@
 //! Gzip (RFC 1952), all members, nothing else allowed after the last.
 
-use std::io::{self, Read};
+use std::io::{ErrorKind, Read};
 
 use flate2::bufread::GzDecoder;
 
 use super::{
-    StreamError,
     chunks::{ChunkReader, Chunks},
+    unpack::Failure,
 };
 
 /// What a gzip member starts with: two magic bytes and the only method there is.
@@ -19,16 +19,6 @@ enum State<S> {
     Member(Box<GzDecoder<ChunkReader<S>>>),
     /// Complete, or the stream failed.
     Done,
-}
-
-/// What reading found.
-pub(super) enum Failure {
-    /// The source or the decoder failed.
-    Stream(StreamError),
-    /// Not gzip, or damaged.
-    Corrupt(io::Error),
-    /// Something else follows the last member.
-    Garbage,
 }
 
 impl<S: Chunks> GzipMembers<S> {
@@ -45,6 +35,7 @@ impl<S: Chunks> GzipMembers<S> {
                 Err(error) => {
                     return Err(match decoder.get_mut().take_error() {
                         Some(cause) => Failure::Stream(cause),
+                        None if error.kind() == ErrorKind::UnexpectedEof => Failure::Truncated,
                         None => Failure::Corrupt(error),
                     });
                 }
@@ -55,7 +46,7 @@ impl<S: Chunks> GzipMembers<S> {
     fn next_member(&mut self) -> Result<(), Failure> {
         let State::Member(decoder) = std::mem::replace(&mut self.0, State::Done) else { return Ok(()) };
         let mut reader = decoder.into_inner();
-        let next = reader.peek(MAGIC.len()).map_err(Failure::Stream)?;
+        let next = reader.peek(MAGIC.len())?;
         if next.is_empty() {
             return Ok(());
         }

@@ -6,23 +6,34 @@
 //! by one function, which takes a [`digest::Verified`]; nothing but the digest adapter can make one.
 //! Nothing here knows steps or the controller.
 
+mod bzip2_streams;
 pub mod checksum_file;
 pub mod chunks;
 pub mod decode;
+mod detect;
 pub mod digest;
 pub mod fetch;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gzip;
 pub mod held_back;
 pub mod job;
+mod lz4_frames;
+mod lz4_header;
 pub mod pipeline;
+mod place;
 pub mod progress;
 pub mod random_access;
 pub mod readback;
+mod skippable;
 mod unpack;
 pub mod work;
 pub mod write;
+mod xz_streams;
 mod zeros;
 mod zstd_frames;
+mod zstd_header;
+mod zstd_pool;
 
 use bessemer_proto::{digest::Digest, step::ImageFormat};
 
@@ -137,7 +148,9 @@ pub enum DecodeError {
         found: &'static str,
     },
     /// A format that is not unpacked here.
-    #[error("the image is {0}, which this agent cannot write: convert it to raw, gzip or zstd")]
+    #[error(
+        "the image is {0}, which this agent cannot write: convert it to a raw image, packed with gzip, xz, zstd, bzip2 or lz4 or not at all"
+    )]
     Unsupported(&'static str),
     /// The packed stream is damaged.
     #[error("the {} image is damaged after {bytes} bytes of its content", format.name())]
@@ -164,16 +177,34 @@ pub enum DecodeError {
         /// The format.
         format: ImageFormat,
     },
+    /// zstd or lz4, but which?
+    #[error(
+        "the image begins with skippable frames, which zstd and lz4 share, and neither follows within {}; declare which it is",
+        human_size(detect::SKIPPABLE_LOOK_AHEAD as u64)
+    )]
+    Undecided,
+    /// A format whose content is not in the order of its bytes.
+    #[error("the image is {}, which cannot be unpacked in stream", .0.name())]
+    NotInStream(ImageFormat),
     /// A Zstandard frame wants too much memory.
     #[error(
-        "the zstd image needs a window of {} to unpack, more than the {} allowed; pack it with --long=27 or less",
-        human_size(*.needed), human_size(zstd_frames::LARGEST_WINDOW)
+        "the zstd image needs a window of {} to unpack, more than the {} allowed; pack it without --long, or with --long=25",
+        human_size(*.needed), human_size(zstd_header::LARGEST_WINDOW)
     )]
     Window {
         /// Window of the frame.
         needed: u64,
     },
-    /// A Zstandard frame needs a dictionary.
-    #[error("the zstd image needs a dictionary; pack it without one")]
-    Dictionary,
+    /// An xz stream wants too much memory.
+    #[error(
+        "the xz image needs {} of memory to unpack, more than the {} allowed; pack it with -8 or less, or with --lzma2=dict=32MiB",
+        human_size(*.needed), human_size(xz_streams::LARGEST_MEMORY)
+    )]
+    XzMemory {
+        /// What the decoder wants.
+        needed: u64,
+    },
+    /// A frame needs a dictionary.
+    #[error("the {} image needs a dictionary; pack it without one", .0.name())]
+    Dictionary(ImageFormat),
 }

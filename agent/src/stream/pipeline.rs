@@ -22,8 +22,8 @@ use super::{
         in_order::{self, Sink},
     },
     held_back::HeldBack,
+    place::{self, Decoded},
     progress::{self, Progress},
-    unpack::{self, Decoded},
     work::{self, StageClock},
     write::{BodyWritten, Filled, compare_boot_area, write_body},
 };
@@ -112,7 +112,7 @@ pub async fn run(
         let source = QueueSource::new(to_decode, stop.clone());
         let source = Progress::new(source, report.clone(), length.unwrap_or(0));
         let (target, stop) = (target.clone(), stop.clone());
-        move || unpack::run(source, format, length, &filled, &target).inspect_err(|_| stop.cancel())
+        move || place::run(source, format, length, &filled, &target).inspect_err(|_| stop.cancel())
     });
     let write = stage("write", {
         let (target, stop) = (target.clone(), stop.clone());

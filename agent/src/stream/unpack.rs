@@ -1,132 +1,129 @@
-//! The decoding stage: blocks as served in, blocks with their places on the disk out.
+//! What the unpackers have in common: why they fail, and packed streams one after the other.
 
-use std::sync::mpsc::SyncSender;
-
-use bessemer_proto::step::{ImageFormat, StageWork};
+use std::io;
 
 use super::{
-    StreamError,
-    chunks::{BlockChunks, Blocks},
-    decode::{self, Decoder},
-    pipeline::{BUFFER_BYTES, DISK_BUFFERS},
-    work::StageClock,
-    write::Filled,
-};
-use crate::disk::{
-    Target,
-    buffer::{Block, Ring},
+    DecodeError, StreamError,
+    chunks::{ChunkReader, Chunks},
 };
 
-/// What the stage found out.
-pub(super) struct Decoded {
-    pub(super) format: ImageFormat,
-    /// Bytes of the unpacked image.
-    pub(super) bytes: u64,
-    pub(super) work: StageWork,
+/// What unpacking found.
+pub(super) enum Failure {
+    /// The source failed.
+    Stream(StreamError),
+    /// Damaged.
+    Corrupt(io::Error),
+    /// The stream ends in the middle.
+    Truncated,
+    /// Something else follows the last packed stream.
+    Garbage,
+    /// Not damaged, but not for this agent.
+    Refused(DecodeError),
 }
 
-/// Unpacks all of `source`. `length`: of the image as served, when it is known.
-pub(super) fn run(
-    mut source: impl Blocks,
-    declared: ImageFormat,
-    length: Option<u64>,
-    filled: &SyncSender<Filled>,
-    target: &Target,
-) -> Result<Decoded, StreamError> {
-    let mut clock = StageClock::new("decode");
-    let first = clock.wait(|| source.next_block())?.ok_or(StreamError::Empty)?;
-    let format = decode::detect(first.as_ref(), declared)?;
-    let source = Preceded { first: Some(first), rest: source };
-    let out = Out { filled, target };
-    let bytes = match format {
-        ImageFormat::Raw => raw(source, length, &out, &mut clock)?,
-        _ => packed(source, declared, &out, &mut clock)?,
-    };
-    if bytes == 0 {
-        return Err(StreamError::Empty);
+impl From<StreamError> for Failure {
+    fn from(error: StreamError) -> Self {
+        Self::Stream(error)
     }
-    clock.wait(|| out.send(Filled::End))?;
-    clock.bytes = bytes;
-    Ok(Decoded { format, bytes, work: clock.finish() })
 }
 
-/// Raw blocks go on as they are.
-fn raw(
-    mut source: impl Blocks,
-    length: Option<u64>,
-    out: &Out<'_>,
-    clock: &mut StageClock,
-) -> Result<u64, StreamError> {
-    out.check_size(length.unwrap_or(0))?;
-    out.send(Filled::Begin)?;
-    let mut offset = 0;
-    while let Some(block) = clock.wait(|| source.next_block())? {
-        let end = offset + block.as_ref().len() as u64;
-        out.check_size(end)?;
-        clock.wait(|| out.send(Filled::Data { block, offset }))?;
-        offset = end;
+impl Failure {
+    /// Damage, in words.
+    pub(super) fn corrupt(word: &'static str) -> Self {
+        Self::Corrupt(io::Error::new(io::ErrorKind::InvalidData, word))
     }
-    Ok(offset)
 }
 
-fn packed(
-    source: impl Blocks,
-    declared: ImageFormat,
-    out: &Out<'_>,
-    clock: &mut StageClock,
-) -> Result<u64, StreamError> {
-    let mut decoder = Decoder::open(BlockChunks(source), declared)?;
-    out.check_size(decoder.known_content().unwrap_or(0))?;
-    out.send(Filled::Begin)?;
-    let mut ring = Ring::new(DISK_BUFFERS, BUFFER_BYTES);
-    let mut offset = 0;
-    loop {
-        let mut block = clock.wait(|| ring.blocking_take());
-        let count = decoder.fill(block.space())?;
-        block.set_length(count);
-        let last = !block.is_full();
-        if count > 0 {
-            out.check_size(offset + count as u64)?;
-            clock.wait(|| out.send(Filled::Data { block, offset }))?;
-            offset += count as u64;
+/// What stands between two packed streams.
+pub(super) enum Next {
+    /// Nothing more.
+    End,
+    /// Bytes without content.
+    Skip(u64),
+    /// A packed stream; the codec is ready for it.
+    Stream,
+}
+
+/// What one call of a codec did.
+pub(super) struct Ran {
+    /// Bytes taken from the input.
+    pub(super) read: usize,
+    /// Bytes put into the output.
+    pub(super) written: usize,
+    /// Whether the packed stream is complete and all its content put out.
+    pub(super) ended: bool,
+}
+
+/// Unpacks packed streams of one format.
+pub(super) trait Codec {
+    /// How many bytes [`Codec::next`] wants to see.
+    const LOOK_AHEAD: usize;
+
+    /// Decides by the first bytes what comes next; `head` is shorter only at the end.
+    fn next(&mut self, head: &[u8]) -> Result<Next, Failure>;
+
+    /// Unpacks what it can. No input means that there is no more.
+    fn run(&mut self, input: &[u8], output: &mut [u8]) -> Result<Ran, Failure>;
+}
+
+/// Unpacks one packed stream after the other.
+pub(super) struct Members<S, C> {
+    reader: ChunkReader<S>,
+    codec: C,
+    state: State,
+}
+
+enum State {
+    Between,
+    Skip(u64),
+    Inside,
+    Done,
+}
+
+impl<S: Chunks, C: Codec> Members<S, C> {
+    pub(super) fn new(reader: ChunkReader<S>, codec: C) -> Self {
+        Self { reader, codec, state: State::Between }
+    }
+
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+        while !buffer.is_empty() {
+            match self.state {
+                State::Between => {
+                    self.state = match self.codec.next(self.reader.peek(C::LOOK_AHEAD)?)? {
+                        Next::End => State::Done,
+                        Next::Skip(length) => State::Skip(length),
+                        Next::Stream => State::Inside,
+                    }
+                }
+                State::Skip(0) => self.state = State::Between,
+                State::Skip(left) => match self.reader.skip(left)? {
+                    0 => return Err(Failure::Truncated),
+                    count => self.state = State::Skip(left - count),
+                },
+                State::Inside => {
+                    let count = self.run(buffer)?;
+                    if count > 0 {
+                        return Ok(count);
+                    }
+                }
+                State::Done => break,
+            }
         }
-        if last {
-            return Ok(offset);
-        }
-    }
-}
-
-/// Where blocks go, and how much room there is.
-struct Out<'a> {
-    filled: &'a SyncSender<Filled>,
-    target: &'a Target,
-}
-
-impl Out<'_> {
-    fn send(&self, filled: Filled) -> Result<(), StreamError> {
-        self.filled.send(filled).map_err(|_| StreamError::Stopped)
+        Ok(0)
     }
 
-    fn check_size(&self, image: u64) -> Result<(), StreamError> {
-        if image <= self.target.size() {
-            return Ok(());
+    fn run(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+        let input = self.reader.available()?;
+        let at_end = input.is_empty();
+        let ran = self.codec.run(input, buffer)?;
+        std::io::BufRead::consume(&mut self.reader, ran.read);
+        if ran.ended {
+            self.state = State::Between;
+        } else if ran.written == 0 && at_end {
+            return Err(Failure::Truncated);
+        } else if ran.written == 0 && ran.read == 0 {
+            return Err(Failure::corrupt("the decoder makes no progress"));
         }
-        let device = self.target.path().display().to_string();
-        Err(StreamError::TooLarge { image, disk: self.target.size(), device })
-    }
-}
-
-/// A source whose first block was looked at.
-struct Preceded<S> {
-    first: Option<Block>,
-    rest: S,
-}
-
-impl<S: Blocks> Blocks for Preceded<S> {
-    fn next_block(&mut self) -> Result<Option<Block>, StreamError> {
-        match self.first.take() {
-            Some(block) => Ok(Some(block)),
-            None => self.rest.next_block(),
-        }
+        Ok(ran.written)
     }
 }

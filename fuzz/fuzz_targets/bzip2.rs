@@ -1,0 +1,7 @@
+//! Images declared as bzip2.
+#![no_main]
+
+use bessemer_agent::stream::fuzzing::unpack;
+use bessemer_proto::step::ImageFormat;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| unpack(data, ImageFormat::Bzip2));
