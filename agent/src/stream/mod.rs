@@ -14,7 +14,9 @@ pub mod fetch;
 mod gzip;
 pub mod held_back;
 pub mod pipeline;
+pub mod placed;
 pub mod progress;
+pub mod qcow2;
 pub mod random_access;
 pub mod write;
 mod zstd_frames;
@@ -25,6 +27,7 @@ use crate::disk::{TargetError, human_size};
 
 pub use checksum_file::ChecksumError;
 pub use fetch::FetchError;
+pub use qcow2::Qcow2Error;
 
 /// Why an image did not reach the disk.
 #[derive(Debug, thiserror::Error)]
@@ -145,4 +148,7 @@ pub enum DecodeError {
     /// A Zstandard frame needs a dictionary.
     #[error("the zstd image needs a dictionary; pack it without one")]
     Dictionary,
+    /// It is qcow2, and damaged or of a kind that is not taken.
+    #[error(transparent)]
+    Qcow2(#[from] Qcow2Error),
 }
