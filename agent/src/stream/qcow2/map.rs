@@ -46,6 +46,8 @@ struct Packed {
     descriptor: [u32; 2],
 }
 
+const _: () = assert!(size_of::<Extent>() == 12 && size_of::<Packed>() == 12);
+
 impl Packed {
     fn new(guest: u32, Descriptor(bits): Descriptor) -> Self {
         Self { guest, descriptor: [(bits >> 32) as u32, bits as u32] }

@@ -17,6 +17,15 @@ pub mod map;
 pub mod scatter;
 mod unpack;
 
+#[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
+mod qemu_tests;
+#[cfg(test)]
+mod refusal_tests;
+#[cfg(test)]
+mod test_images;
+
 use std::io;
 
 use super::StreamError;
