@@ -129,6 +129,27 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn what_is_read_from_a_changed_image_is_what_qemu_reads(
+        number in any::<prop::sample::Index>(),
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let mut image = number.get(&IMAGES).0.clone();
+        let places = interesting(&image);
+        for (place, byte) in changes {
+            image[*place.get(&places)] = byte;
+        }
+        // Larger disks take long to compare, and QEMU writes them all.
+        let small = layout(&image).is_ok_and(|layout| layout.virtual_size() < 16 << 20);
+        if small && let Ok(ours) = read(&image, &[], 4096) && let Some(theirs) = Lab::new().disk_of_changed(&image) {
+            prop_assert!(ours == theirs);
+        }
+    }
+}
+
 #[test]
 fn a_stream_of_another_length_than_the_file_is_an_error() {
     for (image, _) in IMAGES.iter() {

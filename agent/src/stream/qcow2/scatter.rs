@@ -45,7 +45,7 @@ impl<S: Chunks> Qcow2Scatter<S> {
         }
     }
 
-    /// Fills `buffer`, which must not be empty, with bytes that lie together on the disk: with as many as it holds or as
+    /// Fills `buffer` with bytes that lie together on the disk: with as many as it holds or as
     /// come without a gap. `None` when the file has passed to its end and all its tables were the ones in the layout.
     ///
     /// Places and lengths are multiples of 512 if the buffer's length is; of the cluster or subcluster size, except at
@@ -61,12 +61,14 @@ impl<S: Chunks> Qcow2Scatter<S> {
 
     fn fill_from_source(&mut self, buffer: &mut [u8]) -> Result<Option<Placed>, StreamError> {
         let mut placed: Option<Placed> = None;
-        while let Some(guest) = self.advance()? {
+        // A full buffer does not wait for what comes next.
+        while placed.is_none_or(|placed| placed.length < buffer.len()) {
+            let Some(guest) = self.advance()? else { break };
             let Placed { offset, length } = placed.unwrap_or(Placed { offset: guest, length: 0 });
-            let room = buffer.get_mut(length..).unwrap_or_default();
-            if room.is_empty() || offset + length as u64 != guest {
+            if offset + length as u64 != guest {
                 break;
             }
+            let room = buffer.get_mut(length..).unwrap_or_default();
             placed = Some(Placed { offset, length: length + self.take(room) });
         }
         Ok(placed)

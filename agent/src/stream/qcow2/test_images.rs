@@ -47,6 +47,15 @@ impl Lab {
         assert!(output.status.success() && said.is_empty(), "{program} {arguments:?}: {said}");
     }
 
+    /// The disk in `image`, as QEMU reads it, if it does.
+    pub(super) fn disk_of_changed(&self, image: &[u8]) -> Option<Vec<u8>> {
+        self.write("changed", image);
+        let mut qemu_img = Command::new("qemu-img");
+        qemu_img.args(["convert", "-f", "qcow2", "-O", "raw", "changed", "changed.disk"]);
+        let output = qemu_img.current_dir(self.0.path()).output().unwrap();
+        output.status.success().then(|| self.read("changed.disk"))
+    }
+
     pub(super) fn write(&self, name: &str, bytes: &[u8]) {
         std::fs::write(self.path(name), bytes).unwrap();
     }
