@@ -48,7 +48,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// Parses the first [`LENGTH`] bytes of a file of `file_length` bytes.
+    /// Parses the first bytes, as many as all known fields take, of a file of `file_length` bytes.
     pub fn parse(bytes: &[u8], file_length: u64) -> Result<Self, Qcow2Error> {
         let fields = Fields(bytes);
         if fields.u32(0) != Some(MAGIC) {

@@ -111,7 +111,9 @@ pub enum Qcow2Error {
     )]
     Changed(u64),
     /// A compressed cluster cannot be unpacked.
-    #[error("the compressed cluster for byte {guest} of the disk is damaged in the qcow2 image")]
+    #[error(
+        "the compressed cluster for byte {guest} of the disk is damaged in the qcow2 image; check it with qemu-img check"
+    )]
     Cluster {
         /// First byte of the disk in it.
         guest: u64,
