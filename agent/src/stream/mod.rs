@@ -22,7 +22,9 @@ mod lz4_frames;
 mod lz4_header;
 pub mod pipeline;
 mod place;
+pub mod placed;
 pub mod progress;
+pub mod qcow2;
 pub mod random_access;
 pub mod readback;
 mod skippable;
@@ -41,6 +43,7 @@ use crate::disk::{TargetError, human_size};
 
 pub use checksum_file::ChecksumError;
 pub use fetch::FetchError;
+pub use qcow2::Qcow2Error;
 
 /// Why an image did not reach the disk.
 #[derive(Debug, thiserror::Error)]
@@ -207,4 +210,7 @@ pub enum DecodeError {
     /// A frame needs a dictionary.
     #[error("the {} image needs a dictionary; pack it without one", .0.name())]
     Dictionary(ImageFormat),
+    /// It is qcow2, and damaged or of a kind that is not taken.
+    #[error(transparent)]
+    Qcow2(#[from] Qcow2Error),
 }

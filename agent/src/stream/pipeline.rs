@@ -10,7 +10,10 @@ use bessemer_proto::{
     digest::Digest,
     step::{ImageFormat, StageWork, WriteWork},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -112,7 +115,11 @@ pub async fn run(
         let source = QueueSource::new(to_decode, stop.clone());
         let source = Progress::new(source, report.clone(), length.unwrap_or(0));
         let (target, stop) = (target.clone(), stop.clone());
-        move || place::run(source, format, length, &filled, &target).inspect_err(|_| stop.cancel())
+        let (object, network) = (object.clone(), Handle::current());
+        move || {
+            place::run(source, format, (&object, &network, &stop), &filled, &target)
+                .inspect_err(|_| stop.cancel())
+        }
     });
     let write = stage("write", {
         let (target, stop) = (target.clone(), stop.clone());

@@ -1,15 +1,21 @@
 //! The decoding stage: blocks as served in, blocks with their places on the disk out.
 
-use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, mpsc::SyncSender};
 
 use bessemer_proto::step::{ImageFormat, StageWork};
+
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     StreamError,
     chunks::{BlockChunks, Blocks, ChunkReader, One},
     decode::Decoder,
     detect::{SKIPPABLE_LOOK_AHEAD, detect},
+    fetch::Object,
     pipeline::{BUFFER_BYTES, DISK_BUFFERS},
+    placed::Placed,
+    qcow2::{Layout, Qcow2Scatter},
     work::StageClock,
     write::Filled,
 };
@@ -26,11 +32,12 @@ pub(super) struct Decoded {
     pub(super) work: StageWork,
 }
 
-/// Unpacks all of `source`. `length`: of the image as served, when it is known.
+/// Unpacks all of `source`. `object`: the same image, for formats whose tables must be read first; `network` is where
+/// it is asked, until `stop`.
 pub(super) fn run(
     mut source: impl Blocks,
     declared: ImageFormat,
-    length: Option<u64>,
+    (object, network, stop): (&Arc<Object>, &Handle, &CancellationToken),
     filled: &SyncSender<Filled>,
     target: &Target,
 ) -> Result<Decoded, StreamError> {
@@ -41,7 +48,12 @@ pub(super) fn run(
     let source = Preceded { first: Some(first), rest: source };
     let out = Out { filled, target };
     let bytes = match format {
-        ImageFormat::Raw => raw(source, length, &out, &mut clock)?,
+        ImageFormat::Raw => raw(source, object.length(), &out, &mut clock)?,
+        ImageFormat::Qcow2 => {
+            let layout = clock.wait(|| network.block_on(stop.run_until_cancelled(Layout::read(object))));
+            let layout = layout.unwrap_or(Err(StreamError::Cancelled))?;
+            qcow2(source, layout, &out, &mut clock)?
+        }
         _ => packed(source, declared, &out, &mut clock)?,
     };
     if bytes == 0 {
@@ -95,6 +107,28 @@ fn packed(
         if last {
             return Ok(offset);
         }
+    }
+}
+
+fn qcow2(
+    source: impl Blocks,
+    layout: Layout,
+    out: &Out<'_>,
+    clock: &mut StageClock,
+) -> Result<u64, StreamError> {
+    let size = layout.virtual_size();
+    out.check_size(size)?;
+    out.send(Filled::Begin)?;
+    for (offset, length) in layout.zero_ranges() {
+        clock.wait(|| out.send(Filled::Zeros(offset..offset + length)))?;
+    }
+    let mut scatter = Qcow2Scatter::new(layout, BlockChunks(source));
+    let mut ring = Ring::new(DISK_BUFFERS, BUFFER_BYTES);
+    loop {
+        let mut block = clock.wait(|| ring.blocking_take());
+        let Some(Placed { offset, length }) = scatter.fill(block.space())? else { return Ok(size) };
+        block.set_length(length);
+        clock.wait(|| out.send(Filled::Data { block, offset }))?;
     }
 }
 
