@@ -1,4 +1,5 @@
 //! Manifests against `bmaptool`, which nobody here wrote. Debian: bmap-tools (`make setup`).
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 use std::{
     fs::{self, File},
