@@ -41,7 +41,8 @@ pub(super) struct Sink {
     hasher: Hasher,
 }
 
-enum Hasher {
+/// Either digest.
+pub(super) enum Hasher {
     Sha256(Sha256),
     Sha512(Box<Sha512>),
 }
@@ -281,28 +282,43 @@ fn copy_file(
 impl Sink {
     pub(super) fn create(path: &Path, algorithm: DigestAlgorithm) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        let hasher = match algorithm {
-            DigestAlgorithm::Sha256 => Hasher::Sha256(Sha256::new()),
-            DigestAlgorithm::Sha512 => Hasher::Sha512(Box::default()),
-        };
-        Ok(Self { file, hasher })
+        Ok(Self { file, hasher: Hasher::new(algorithm) })
     }
 
     pub(super) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
         self.file.write_all(piece)?;
-        match &mut self.hasher {
-            Hasher::Sha256(hasher) => hasher.update(piece),
-            Hasher::Sha512(hasher) => hasher.update(piece),
-        }
+        self.hasher.update(piece);
         Ok(())
     }
 
     /// On disk, with this digest.
     pub(super) fn finish(self) -> io::Result<Digest> {
         self.file.sync_all()?;
-        let digest = match self.hasher {
-            Hasher::Sha256(hasher) => Digest::from_bytes(DigestAlgorithm::Sha256, &hasher.finalize()),
-            Hasher::Sha512(hasher) => Digest::from_bytes(DigestAlgorithm::Sha512, &hasher.finalize()),
+        self.hasher.finish()
+    }
+}
+
+// === impl Hasher ===
+
+impl Hasher {
+    pub(super) fn new(algorithm: DigestAlgorithm) -> Self {
+        match algorithm {
+            DigestAlgorithm::Sha256 => Self::Sha256(Sha256::new()),
+            DigestAlgorithm::Sha512 => Self::Sha512(Box::default()),
+        }
+    }
+
+    pub(super) fn update(&mut self, piece: &[u8]) {
+        match self {
+            Self::Sha256(hasher) => hasher.update(piece),
+            Self::Sha512(hasher) => hasher.update(piece),
+        }
+    }
+
+    pub(super) fn finish(self) -> io::Result<Digest> {
+        let digest = match self {
+            Self::Sha256(hasher) => Digest::from_bytes(DigestAlgorithm::Sha256, &hasher.finalize()),
+            Self::Sha512(hasher) => Digest::from_bytes(DigestAlgorithm::Sha512, &hasher.finalize()),
         };
         digest.map_err(io::Error::other)
     }

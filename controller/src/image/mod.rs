@@ -3,7 +3,9 @@
 mod cache;
 mod check;
 mod checksum;
+pub(crate) mod content;
 mod fetch;
+pub(crate) mod manifest;
 pub mod ranges;
 mod serve;
 #[cfg(test)]
