@@ -21,11 +21,14 @@ use uuid::Uuid;
 use super::{
     Config, ImageError, Inner,
     check::{Source, Wanted, is_allowed},
+    content::Content,
     fetch::plain,
 };
 
 /// An agent may still be reading what was staged this short ago.
 const KEEP_AT_LEAST: Duration = Duration::from_secs(3 * 3600);
+/// Extension of an image's manifest beside it. Names of images have none.
+const MANIFEST: &str = "manifest";
 const COPY_BYTES: usize = 1024 * 1024;
 
 /// The folder, and who fetches what at the moment.
@@ -77,11 +80,11 @@ impl Cache {
         self.folder.join(name)
     }
 
-    fn temporary(&self) -> PathBuf {
+    pub(super) fn temporary(&self) -> PathBuf {
         self.folder.join("tmp").join(Uuid::new_v4().to_string())
     }
 
-    fn lock_for(&self, key: &str) -> Arc<tokio::sync::Mutex<()>> {
+    pub(super) fn lock_for(&self, key: &str) -> Arc<tokio::sync::Mutex<()>> {
         let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
         fetching.retain(|_, lock| Arc::strong_count(lock) > 1);
         Arc::clone(fetching.entry(key.to_owned()).or_default())
@@ -105,9 +108,16 @@ impl Cache {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
-            let found = entry.metadata()?;
-            if found.is_file() {
-                files.push((found.modified()?, found.len(), entry.path()));
+            let (path, found) = (entry.path(), entry.metadata()?);
+            if path.extension().is_some_and(|extension| extension == MANIFEST) {
+                // Goes with its image.
+                if !path.with_extension("").exists() {
+                    fs::remove_file(&path)?;
+                }
+            } else if found.is_file() {
+                let manifest =
+                    fs::metadata(path.with_extension(MANIFEST)).map_or(0, |manifest| manifest.len());
+                files.push((found.modified()?, found.len() + manifest, path));
             }
         }
         files.sort();
@@ -117,6 +127,10 @@ impl Cache {
                 break;
             }
             fs::remove_file(&path)?;
+            match fs::remove_file(path.with_extension(MANIFEST)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
             tracing::info!(file = %path.display(), bytes, "image removed from the cache");
             total -= bytes;
         }
@@ -127,6 +141,11 @@ impl Cache {
 /// The name of a kept image: `sha256-…`.
 pub(super) fn name_of(digest: &Digest) -> String {
     format!("{}-{}", digest.algorithm(), digest.hex())
+}
+
+/// The name of its manifest, once it has one.
+pub(super) fn manifest_name_of(digest: &Digest) -> String {
+    format!("{}.{MANIFEST}", name_of(digest))
 }
 
 // === impl Inner ===
@@ -223,9 +242,22 @@ impl Inner {
         })
     }
 
-    /// Where agents find a kept image.
-    pub(super) fn url_of(&self, digest: &Digest) -> Result<Url, ImageError> {
-        let name = name_of(digest);
+    /// What a kept image is.
+    pub(super) async fn content_of(&self, digest: &Digest) -> Result<Content, ImageError> {
+        let path = self.cache.path(&name_of(digest));
+        let read = {
+            let path = path.clone();
+            tokio::task::spawn_blocking(move || Content::of(&File::open(path)?)).await
+        };
+        read.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|source| ImageError::Cache {
+            url: digest.to_string(),
+            path: path.display().to_string(),
+            source,
+        })
+    }
+
+    /// Where agents find a kept file.
+    pub(super) fn url_of_name(&self, name: &str) -> Result<Url, ImageError> {
         let base = self.url_for_agents.as_str().trim_end_matches('/');
         Url::parse(&format!("{base}/images/{name}")).map_err(|error| ImageError::Source {
             url: base.to_owned(),

@@ -3,6 +3,7 @@
 
 mod extents;
 mod hash;
+mod keep;
 #[cfg(test)]
 mod tests;
 
