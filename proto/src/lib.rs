@@ -9,6 +9,7 @@ pub mod digest;
 pub mod identity;
 pub mod ids;
 pub mod inventory;
+pub mod manifest;
 pub mod secret;
 pub mod step;
 

@@ -44,6 +44,11 @@ pub struct WriteImageArguments {
     /// How the image is packed.
     #[serde(default)]
     pub format: ImageFormat,
+    /// Whether [`ImageFormat::Auto`] may turn out to be qcow2. Without it only an image that is declared
+    /// [`ImageFormat::Qcow2`] is read as one, and one that begins like qcow2 is refused: who can write into a raw
+    /// image could make it name other files or another size (CVE-2024-44082).
+    #[serde(default)]
+    pub allow_qcow2: bool,
     /// What the bytes at `url`, as served, must hash to.
     pub digest: DigestSource,
     /// CA certificates (PEM) that `url` and the checksum URL may be signed by, instead of the public ones.
@@ -100,7 +105,7 @@ pub struct ManifestSource {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ImageFormat {
-    /// Whatever the content says.
+    /// Whatever the content says; qcow2 only with [`WriteImageArguments::allow_qcow2`].
     #[default]
     Auto,
     /// The bytes of the disk.

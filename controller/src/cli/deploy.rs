@@ -25,6 +25,8 @@ const IMAGE_KEYS: &[&str] = &[
     "image_os_hash_algo",
     "image_os_hash_value",
     "image_disk_format",
+    "image_manifest",
+    "image_manifest_checksum",
     "image_url",
     "root_device",
 ];

@@ -3,6 +3,7 @@
 mod arguments;
 mod client;
 mod deploy;
+mod image;
 mod logs;
 mod node;
 mod output;
@@ -56,6 +57,9 @@ enum Command {
     /// Network interfaces of machines.
     #[command(subcommand)]
     Port(port::PortCommand),
+    /// Disk images.
+    #[command(subcommand)]
+    Image(image::ImageCommand),
     /// Writes an operating system to a machine's disk and boots it.
     Deploy(deploy::Deploy),
 }
@@ -84,6 +88,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Serve(serve) => serve.run(),
         Command::Config(command) => command.run(),
+        Command::Image(command) => command.run(),
         Command::Node(command) => {
             with_client(&remote, async |client, output| command.run(&client, &output).await)
         }

@@ -21,11 +21,14 @@ use uuid::Uuid;
 use super::{
     Config, ImageError, Inner,
     check::{Source, Wanted, is_allowed},
+    content::Content,
     fetch::plain,
 };
 
 /// An agent may still be reading what was staged this short ago.
 const KEEP_AT_LEAST: Duration = Duration::from_secs(3 * 3600);
+/// Extension of an image's manifest beside it. Names of images have none.
+const MANIFEST: &str = "manifest";
 const COPY_BYTES: usize = 1024 * 1024;
 
 /// The folder, and who fetches what at the moment.
@@ -41,7 +44,8 @@ pub(super) struct Sink {
     hasher: Hasher,
 }
 
-enum Hasher {
+/// Either digest.
+pub(super) enum Hasher {
     Sha256(Sha256),
     Sha512(Box<Sha512>),
 }
@@ -76,11 +80,11 @@ impl Cache {
         self.folder.join(name)
     }
 
-    fn temporary(&self) -> PathBuf {
+    pub(super) fn temporary(&self) -> PathBuf {
         self.folder.join("tmp").join(Uuid::new_v4().to_string())
     }
 
-    fn lock_for(&self, key: &str) -> Arc<tokio::sync::Mutex<()>> {
+    pub(super) fn lock_for(&self, key: &str) -> Arc<tokio::sync::Mutex<()>> {
         let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
         fetching.retain(|_, lock| Arc::strong_count(lock) > 1);
         Arc::clone(fetching.entry(key.to_owned()).or_default())
@@ -104,9 +108,16 @@ impl Cache {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
-            let found = entry.metadata()?;
-            if found.is_file() {
-                files.push((found.modified()?, found.len(), entry.path()));
+            let (path, found) = (entry.path(), entry.metadata()?);
+            if path.extension().is_some_and(|extension| extension == MANIFEST) {
+                // Goes with its image.
+                if !path.with_extension("").exists() {
+                    fs::remove_file(&path)?;
+                }
+            } else if found.is_file() {
+                let manifest =
+                    fs::metadata(path.with_extension(MANIFEST)).map_or(0, |manifest| manifest.len());
+                files.push((found.modified()?, found.len() + manifest, path));
             }
         }
         files.sort();
@@ -116,6 +127,10 @@ impl Cache {
                 break;
             }
             fs::remove_file(&path)?;
+            match fs::remove_file(path.with_extension(MANIFEST)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
             tracing::info!(file = %path.display(), bytes, "image removed from the cache");
             total -= bytes;
         }
@@ -126,6 +141,11 @@ impl Cache {
 /// The name of a kept image: `sha256-…`.
 pub(super) fn name_of(digest: &Digest) -> String {
     format!("{}-{}", digest.algorithm(), digest.hex())
+}
+
+/// The name of its manifest, once it has one.
+pub(super) fn manifest_name_of(digest: &Digest) -> String {
+    format!("{}.{MANIFEST}", name_of(digest))
 }
 
 // === impl Inner ===
@@ -222,9 +242,22 @@ impl Inner {
         })
     }
 
-    /// Where agents find a kept image.
-    pub(super) fn url_of(&self, digest: &Digest) -> Result<Url, ImageError> {
-        let name = name_of(digest);
+    /// What a kept image is.
+    pub(super) async fn content_of(&self, digest: &Digest) -> Result<Content, ImageError> {
+        let path = self.cache.path(&name_of(digest));
+        let read = {
+            let path = path.clone();
+            tokio::task::spawn_blocking(move || Content::of(&File::open(path)?)).await
+        };
+        read.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|source| ImageError::Cache {
+            url: digest.to_string(),
+            path: path.display().to_string(),
+            source,
+        })
+    }
+
+    /// Where agents find a kept file.
+    pub(super) fn url_of_name(&self, name: &str) -> Result<Url, ImageError> {
         let base = self.url_for_agents.as_str().trim_end_matches('/');
         Url::parse(&format!("{base}/images/{name}")).map_err(|error| ImageError::Source {
             url: base.to_owned(),
@@ -281,28 +314,43 @@ fn copy_file(
 impl Sink {
     pub(super) fn create(path: &Path, algorithm: DigestAlgorithm) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        let hasher = match algorithm {
-            DigestAlgorithm::Sha256 => Hasher::Sha256(Sha256::new()),
-            DigestAlgorithm::Sha512 => Hasher::Sha512(Box::default()),
-        };
-        Ok(Self { file, hasher })
+        Ok(Self { file, hasher: Hasher::new(algorithm) })
     }
 
     pub(super) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
         self.file.write_all(piece)?;
-        match &mut self.hasher {
-            Hasher::Sha256(hasher) => hasher.update(piece),
-            Hasher::Sha512(hasher) => hasher.update(piece),
-        }
+        self.hasher.update(piece);
         Ok(())
     }
 
     /// On disk, with this digest.
     pub(super) fn finish(self) -> io::Result<Digest> {
         self.file.sync_all()?;
-        let digest = match self.hasher {
-            Hasher::Sha256(hasher) => Digest::from_bytes(DigestAlgorithm::Sha256, &hasher.finalize()),
-            Hasher::Sha512(hasher) => Digest::from_bytes(DigestAlgorithm::Sha512, &hasher.finalize()),
+        self.hasher.finish()
+    }
+}
+
+// === impl Hasher ===
+
+impl Hasher {
+    pub(super) fn new(algorithm: DigestAlgorithm) -> Self {
+        match algorithm {
+            DigestAlgorithm::Sha256 => Self::Sha256(Sha256::new()),
+            DigestAlgorithm::Sha512 => Self::Sha512(Box::default()),
+        }
+    }
+
+    pub(super) fn update(&mut self, piece: &[u8]) {
+        match self {
+            Self::Sha256(hasher) => hasher.update(piece),
+            Self::Sha512(hasher) => hasher.update(piece),
+        }
+    }
+
+    pub(super) fn finish(self) -> io::Result<Digest> {
+        let digest = match self {
+            Self::Sha256(hasher) => Digest::from_bytes(DigestAlgorithm::Sha256, &hasher.finalize()),
+            Self::Sha512(hasher) => Digest::from_bytes(DigestAlgorithm::Sha512, &hasher.finalize()),
         };
         digest.map_err(io::Error::other)
     }

@@ -4,12 +4,15 @@ use std::path::{Path, PathBuf};
 
 use bessemer_proto::{
     digest::{Digest, DigestAlgorithm},
-    step::DigestSource,
+    step::{DigestSource, ManifestSource, ProxyArguments},
 };
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::{Config, DownloadSource, ImageError};
+use super::{
+    Config, DownloadSource, ImageError,
+    transfer::{self, DiskFormat},
+};
 use crate::node::Node;
 
 /// An image that `instance_info` describes.
@@ -19,6 +22,10 @@ pub(super) struct Wanted {
     /// `None` only for files of our own.
     pub(super) digest: Option<DigestSource>,
     pub(super) root_device: Map<String, Value>,
+    pub(super) format: DiskFormat,
+    pub(super) manifest: Option<ManifestSource>,
+    /// For images that agents fetch from their source.
+    pub(super) proxy: ProxyArguments,
 }
 
 /// Where an image is.
@@ -57,7 +64,17 @@ impl Wanted {
                 missing.join("; ")
             )));
         };
-        Ok(Self { source: location(&source, node, config)?, digest, root_device: root_device(node)? })
+        let source = location(&source, node, config)?;
+        let is_staged = !matches!(source, Source::Remote { staged: false, .. });
+        let format = DiskFormat::of(node)?;
+        Ok(Self {
+            source,
+            digest,
+            root_device: root_device(node)?,
+            format,
+            manifest: transfer::manifest(node, format, is_staged)?,
+            proxy: transfer::proxy(node)?,
+        })
     }
 }
 
@@ -127,14 +144,6 @@ fn digest(node: &Node) -> Result<Option<DigestSource>, ImageError> {
 
 /// What would be ignored is refused.
 fn refuse_unsupported(node: &Node) -> Result<(), ImageError> {
-    let format = text(node, "image_disk_format")?;
-    if let Some(format) = format.filter(|format| !format.eq_ignore_ascii_case("raw")) {
-        return Err(wrong(format!(
-            "image_disk_format {} is not supported yet: convert the image to raw (it may be compressed with gzip \
-             or zstd) and set image_disk_format to raw",
-            shorten(&format)
-        )));
-    }
     let is_partition = text(node, "image_type")?.is_some_and(|kind| kind != "whole-disk")
         || ["kernel", "ramdisk"].iter().any(|key| node.instance_info.contains_key(*key));
     if is_partition {
@@ -164,12 +173,20 @@ fn root_device(node: &Node) -> Result<Map<String, Value>, ImageError> {
     }
 }
 
-fn text(node: &Node, key: &'static str) -> Result<Option<String>, ImageError> {
-    match node.instance_info.get(key) {
+pub(super) fn text(node: &Node, key: &'static str) -> Result<Option<String>, ImageError> {
+    text_in(&node.instance_info, "instance_info", key)
+}
+
+pub(super) fn driver_text(node: &Node, key: &'static str) -> Result<Option<String>, ImageError> {
+    text_in(&node.driver_info, "driver_info", key)
+}
+
+fn text_in(info: &Map<String, Value>, name: &str, key: &str) -> Result<Option<String>, ImageError> {
+    match info.get(key) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.trim().to_owned())),
-        Some(_) => Err(wrong(format!("{key} in instance_info is not a text"))),
+        Some(_) => Err(wrong(format!("{key} in {name} is not a text"))),
     }
 }
 
@@ -180,11 +197,11 @@ fn md5(key: &str) -> ImageError {
     ))
 }
 
-fn wrong(sentence: String) -> ImageError {
+pub(super) fn wrong(sentence: String) -> ImageError {
     ImageError::InstanceInfo(sentence)
 }
 
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     text.chars().take(200).collect()
 }
 

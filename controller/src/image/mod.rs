@@ -3,22 +3,27 @@
 mod cache;
 mod check;
 mod checksum;
+pub(crate) mod content;
 mod fetch;
+pub(crate) mod manifest;
 pub mod ranges;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use bessemer_proto::step::{DigestSource, ImageFormat, ProxyArguments, WriteImageArguments};
+use bessemer_proto::step::{DigestSource, ProxyArguments, WriteImageArguments};
 use serde::Deserialize;
 use url::Url;
 
-use cache::Cache;
+use cache::{Cache, name_of};
 use check::{Source, Wanted};
+use content::Content;
 use fetch::Fetcher;
 pub use serve::router;
+use transfer::DiskFormat;
 
 use crate::node::Node;
 
@@ -181,36 +186,69 @@ impl Images {
 
     async fn stage_now(&self, node: &Node) -> Result<WriteImageArguments, ImageError> {
         let wanted = Wanted::of(node, &self.inner.config)?;
-        let arguments = |url, digest, ca_pem| WriteImageArguments {
-            url,
-            // The content decides: Ironic calls a compressed raw image "raw" as well.
-            format: ImageFormat::Auto,
-            digest,
-            ca_pem,
-            authorization: None,
-            root_device: wanted.root_device.clone(),
-            proxy: ProxyArguments::default(),
-            connections: None,
-            manifest: None,
-            verify_readback: false,
-        };
         match (&wanted.source, &wanted.digest) {
             (Source::Remote { url, staged: false }, Some(digest)) => {
                 if self.inner.config.check_http_sources {
                     self.inner.fetcher.probe(url).await?;
                 }
-                Ok(arguments(url.clone(), digest.clone(), self.inner.fetcher.ca_pem()))
+                let ca_pem = self.inner.fetcher.ca_pem();
+                Ok(arguments(
+                    &wanted,
+                    wanted.format,
+                    Reach { url: url.clone(), digest: digest.clone(), ca_pem },
+                ))
             }
-            _ => {
-                let digest = self.inner.keep(&wanted).await?;
-                let url = self.inner.url_of(&digest)?;
-                Ok(arguments(url, DigestSource::Value(digest), self.inner.served_ca_pem.clone()))
-            }
+            _ => self.stage_here(&wanted).await,
         }
+    }
+
+    async fn stage_here(&self, wanted: &Wanted) -> Result<WriteImageArguments, ImageError> {
+        let digest = self.inner.keep(wanted).await?;
+        let content = self.inner.content_of(&digest).await?;
+        let format = wanted.format.agreeing_with(content)?;
+        let manifest = match content {
+            Content::Raw => self.inner.manifest_of(&digest).await,
+            Content::Qcow2 | Content::Packed(_) => None,
+        };
+        let reach = Reach {
+            url: self.inner.url_of_name(&name_of(&digest))?,
+            digest: DigestSource::Value(digest),
+            ca_pem: self.inner.served_ca_pem.clone(),
+        };
+        // The proxies are for the world, not for this controller.
+        Ok(WriteImageArguments {
+            manifest,
+            proxy: ProxyArguments::default(),
+            ..arguments(wanted, format, reach)
+        })
     }
 
     /// How long [`Self::stage`] may take.
     pub(crate) fn stage_timeout(&self) -> Duration {
         self.inner.fetcher.within()
+    }
+}
+
+/// How an agent gets an image.
+struct Reach {
+    url: Url,
+    digest: DigestSource,
+    ca_pem: Option<String>,
+}
+
+fn arguments(wanted: &Wanted, format: DiskFormat, reach: Reach) -> WriteImageArguments {
+    let (format, allow_qcow2) = format.arguments();
+    WriteImageArguments {
+        url: reach.url,
+        format,
+        allow_qcow2,
+        digest: reach.digest,
+        ca_pem: reach.ca_pem,
+        authorization: None,
+        root_device: wanted.root_device.clone(),
+        proxy: wanted.proxy.clone(),
+        connections: None,
+        manifest: wanted.manifest.clone(),
+        verify_readback: false,
     }
 }

@@ -12,6 +12,8 @@ use tokio::net::TcpListener;
 
 use super::*;
 
+mod transfer;
+
 const CONTENT: &[u8] = b"not a disk, but long enough to be cut in half";
 
 struct Bench {
@@ -126,8 +128,8 @@ async fn what_instance_info_lacks_or_gets_wrong_is_named() {
         (json!({"image_source": "disk.raw", "image_checksum": sha}), "disk.raw is not a URL"),
         (json!({"image_source": "http://u:p@h/i", "image_checksum": sha}), "holds a user name"),
         (
-            json!({"image_source": url, "image_checksum": sha, "image_disk_format": "qcow2"}),
-            "image_disk_format qcow2 is not supported yet",
+            json!({"image_source": url, "image_checksum": sha, "image_disk_format": "vmdk"}),
+            "image_disk_format vmdk is not supported",
         ),
         (json!({"image_source": url, "image_checksum": sha, "kernel": "k"}), "partition images"),
         (json!({"image_source": url, "image_checksum": sha, "configdrive": "x"}), "configdrive"),
