@@ -365,3 +365,36 @@ fn the_content_size_of_a_frame_is_known_before_it_is_unpacked() {
         }
     }
 }
+
+#[test]
+fn what_the_command_line_tools_make_is_unpacked() {
+    macro_rules! seed {
+        ($name:literal) => {
+            &include_bytes!(concat!("../../../fuzz/corpus/", $name))[..]
+        };
+    }
+    let content = seed!("detect/raw");
+    let followed = [content, b"x"].concat();
+    for (name, packed, expected) in [
+        ("gzip", seed!("gzip/one"), content),
+        ("two gzip members", seed!("gzip/two"), &followed),
+        ("xz -0", seed!("xz/one"), content),
+        ("xz with padding and a filter", seed!("xz/padded"), &followed),
+        ("zstd", seed!("zstd/sized"), content),
+        ("zstd of a pipe", seed!("zstd/unsized"), content),
+        ("zstd, skippable frame", seed!("zstd/skippable"), &followed),
+        ("zstd, one block of zeros", seed!("zstd/pool"), &[0; 300_000]),
+        ("pzstd", seed!("zstd/pzstd"), content),
+        ("bzip2", seed!("bzip2/one"), content),
+        ("bzip2, second stream empty", seed!("bzip2/two"), content),
+        ("lz4", seed!("lz4/one"), content),
+        ("lz4 -BD -BX --content-size", seed!("lz4/linked"), content),
+        ("lz4, skippable frame", seed!("lz4/skippable"), &followed),
+    ] {
+        let (_, unpacked) = unpack(packed, &[7, 1], ImageFormat::Auto).unwrap();
+        assert!(unpacked == expected, "{name}");
+    }
+    // What xz -9 makes wants more than is allowed.
+    assert!(matches!(error_of(seed!("xz/large"), ImageFormat::Xz), DecodeError::XzMemory { .. }));
+    assert!(matches!(error_of(seed!("lz4/legacy"), ImageFormat::Auto), DecodeError::Unsupported(_)));
+}
