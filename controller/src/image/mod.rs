@@ -18,6 +18,7 @@ use url::Url;
 use cache::Cache;
 use check::{Source, Wanted};
 use fetch::Fetcher;
+pub(crate) use fetch::plain;
 pub use serve::router;
 
 use crate::node::Node;
@@ -207,6 +208,22 @@ impl Images {
                 Ok(arguments(url, DigestSource::Value(digest), self.inner.served_ca_pem.clone()))
             }
         }
+    }
+
+    /// The whole of a small file at an http(s) URL, fetched as images are. The error says what went wrong, without the
+    /// URL.
+    pub(crate) async fn read(&self, url: &Url, limit: usize) -> Result<Vec<u8>, String> {
+        self.inner.fetcher.read(url, limit).await
+    }
+
+    /// What agents put before paths of the file server.
+    pub(crate) fn url_for_agents(&self) -> &Url {
+        &self.inner.url_for_agents
+    }
+
+    /// What signs [`Self::url_for_agents`], when it is https.
+    pub(crate) fn served_ca_pem(&self) -> Option<String> {
+        self.inner.served_ca_pem.clone()
     }
 
     /// How long [`Self::stage`] may take.
