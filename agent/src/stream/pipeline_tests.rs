@@ -198,7 +198,7 @@ async fn what_can_be_refused_before_writing_leaves_the_disk_alone() {
             matches!(error, StreamError::Decode(DecodeError::Mismatch { .. }))
         }),
         ("qcow2", b"QFI\xfb\0\0\0\x03".to_vec(), ImageFormat::Auto, &|error| {
-            matches!(error, StreamError::Decode(DecodeError::NotInStream(ImageFormat::Qcow2)))
+            matches!(error, StreamError::Decode(DecodeError::Qcow2(_)))
         }),
         ("empty", Vec::new(), ImageFormat::Auto, &|error| matches!(error, StreamError::Empty)),
     ] {
