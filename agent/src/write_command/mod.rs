@@ -42,16 +42,19 @@ use crate::{
 /// A CA file is text of a few KiB.
 const LARGEST_CA: u64 = 1 << 20;
 
-/// Writes the image at URL to DEVICE. The disk gets its partition table only when every byte is proved.
+/// Writes the image at URL to DEVICE, verified, without a controller.
 ///
-/// Exit codes: 0 written and proved; 2 wrong arguments; 3 the image server; 4 the bytes are not the ones asked for;
+/// The disk gets its partition table only when every byte is proved.
+///
+/// Exit codes: 0 written and proved; 2 wrong arguments or unusable files that they name; 3 the image server; 4 the bytes are not the ones asked for;
 /// 5 the image cannot be unpacked or does not fit; 6 the device is refused; 7 the device failed; 8 the device does not
 /// hold what was written; 130 cancelled; 1 anything else.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("proof").required(true).multiple(false).args(["sha256", "sha512", "checksum_url"])))]
 pub(crate) struct Write {
     /// Where the image is: http:// or https://.
-    url: Url,
+    // Parsed later: a URL may hold a password, and clap shows what it cannot parse.
+    url: String,
     /// The whole disk, such as /dev/sda, or a regular file.
     device: PathBuf,
     /// SHA-256 of the image as served.
@@ -62,7 +65,7 @@ pub(crate) struct Write {
     sha512: Option<Digest>,
     /// A checksum file (SHA256SUMS, BSD or a bare digest) that lists the image.
     #[arg(long, value_name = "URL")]
-    checksum_url: Option<Url>,
+    checksum_url: Option<String>,
     /// How the image is packed. The content decides; another format than the declared one is an error.
     #[arg(long, value_enum, default_value = "auto")]
     format: Format,
@@ -155,25 +158,28 @@ async fn run(write: Write, shown: Arc<Shown>) -> Result<(), Failure> {
         on_signal.cancel();
     });
     let path = write.device.clone();
-    let job = write.job()?;
+    let job = write.job().map_err(Failure::Arguments)?;
     let claimed = tokio::task::spawn_blocking(move || disk::claim_path(&path, &Roots::default()));
     let (device, target) = claimed.await.context("claiming the device broke off")??;
     let target = Arc::new(target);
-    let written = job.run(target.clone(), shown.clone(), &cancel).await?;
+    let written = job.run(target.clone(), shown.clone(), &cancel).await.inspect_err(|_| {
+        // A file that was empty is empty again: half an image would look like a disk of that size.
+        target.end_at(0).ok();
+    })?;
     shown.finished(&job::receipt(&device, &target, written, started));
     Ok(())
 }
 
 impl Write {
-    fn job(self) -> Result<Job, Failure> {
+    fn job(self) -> Result<Job, anyhow::Error> {
         let digest = match (self.sha256.or(self.sha512), self.checksum_url) {
             (Some(digest), _) => DigestSource::Value(digest),
-            (None, Some(url)) => DigestSource::Url { url, algorithm: None },
-            (None, None) => return Err(anyhow::anyhow!("one of the digests is needed").into()),
+            (None, Some(url)) => DigestSource::Url { url: parse(&url, "--checksum-url")?, algorithm: None },
+            (None, None) => anyhow::bail!("one of the digests is needed"),
         };
         let text = |path: &Option<PathBuf>| path.as_deref().map(read_text).transpose();
         Ok(Job {
-            url: self.url,
+            url: parse(&self.url, "URL")?,
             format: self.format.0,
             digest,
             authorization: text(&self.authorization_file)?.map(|text| Secret::new(text.trim())),
@@ -186,6 +192,12 @@ impl Write {
             write: WriteOptions { connections: self.connections, verify_readback: self.verify_readback },
         })
     }
+}
+
+fn parse(url: &str, argument: &str) -> Result<Url, anyhow::Error> {
+    let url = Url::parse(url).with_context(|| format!("{argument} is no URL"))?;
+    anyhow::ensure!(matches!(url.scheme(), "http" | "https"), "{argument} is neither http:// nor https://");
+    Ok(url)
 }
 
 fn read_text(path: &Path) -> Result<String, anyhow::Error> {

@@ -10,7 +10,8 @@ use crate::{
 
 /// Where decoders, blocks, sectors and the boot area begin and end.
 fn places(length: usize) -> Vec<usize> {
-    vec![
+    let last = |bytes: usize| length.saturating_sub(bytes);
+    let mut places = vec![
         0,
         1,
         31,
@@ -24,11 +25,13 @@ fn places(length: usize) -> Vec<usize> {
         MIB,
         MIB + 1,
         length / 2 + 7,
-        length - MIB,
-        length - 33 * 512,
-        length - 512,
-        length - 1,
-    ]
+        last(MIB),
+        last(33 * 512),
+        last(512),
+        last(1),
+    ];
+    places.retain(|place| *place < length);
+    places
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ use std::sync::{
 };
 
 use bessemer_proto::{secret::Secret, step::ProxyArguments};
-use http_body_util::{BodyExt as _, StreamBody};
+use futures_util::StreamExt as _;
+use http_body_util::{BodyExt, StreamBody};
 use hyper::{Response, body::Frame, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
@@ -202,16 +203,22 @@ type Http2Body = http_body_util::combinators::BoxBody<bytes::Bytes, std::io::Err
 fn http2_reply(served: &Served, start: usize, broken: bool) -> Response<Http2Body> {
     let total = served.bytes.len();
     let bytes = served.bytes.slice(start..if broken { total / 2 } else { total });
-    let mut frames = vec![Ok(Frame::data(bytes))];
-    if broken {
-        frames.push(Err(std::io::ErrorKind::ConnectionReset.into()));
-    }
+    let data = futures_util::stream::iter([Ok(Frame::data(bytes))]);
+    let breaks = futures_util::stream::once(async {
+        // What came before must be on its way, else the break swallows it.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        Err(std::io::ErrorKind::ConnectionReset.into())
+    });
     let mut reply = Response::builder().header("etag", "\"v1\"").header("content-length", total - start);
     if start > 0 {
         let range = format!("bytes {start}-{}/{total}", total - 1);
         reply = reply.status(206).header("content-range", range);
     }
-    reply.body(StreamBody::new(futures_util::stream::iter(frames)).boxed()).unwrap()
+    let body = match broken {
+        true => BodyExt::boxed(StreamBody::new(data.chain(breaks))),
+        false => BodyExt::boxed(StreamBody::new(data)),
+    };
+    reply.body(body).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

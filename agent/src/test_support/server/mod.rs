@@ -7,10 +7,7 @@ mod tls;
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -26,8 +23,6 @@ pub(crate) use tls::ServerIdentity;
 pub(crate) struct Request {
     /// Counts from 0.
     pub(crate) number: usize,
-    /// Requests that are being answered, this one included.
-    pub(crate) active: usize,
     pub(crate) path: String,
     pub(crate) head: String,
 }
@@ -67,7 +62,6 @@ pub(crate) struct Server {
 struct Shared {
     handler: Box<Handler>,
     requests: Mutex<Vec<String>>,
-    active: AtomicUsize,
 }
 
 impl Server {
@@ -98,7 +92,7 @@ impl Server {
     fn listen(scheme: &'static str, tls: Option<Arc<ServerConfig>>, handler: Box<Handler>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared { handler, requests: Mutex::default(), active: AtomicUsize::new(0) });
+        let shared = Arc::new(Shared { handler, requests: Mutex::default() });
         let answering = shared.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -136,11 +130,8 @@ impl Shared {
             requests.push(head.clone());
             requests.len() - 1
         };
-        let active = self.active.fetch_add(1, Ordering::SeqCst) + 1;
-        let reply = (self.handler)(&Request { number, active, path, head });
-        let sent = send(&mut stream, &reply);
-        self.active.fetch_sub(1, Ordering::SeqCst);
-        sent
+        let reply = (self.handler)(&Request { number, path, head });
+        send(&mut stream, &reply)
     }
 }
 
