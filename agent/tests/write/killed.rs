@@ -50,8 +50,8 @@ fn has_table(disk: &[u8]) -> bool {
 
 /// What a disk may be after the program is gone.
 fn judge(disk: &[u8], old: &[u8], new: &[u8], said: &Said) -> &'static str {
-    let events = said.out.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let last = events.last().unwrap_or_default();
+    let mut events = said.out.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let last = events.next_back().unwrap_or_default();
     if last["event"] == "receipt" {
         assert!(disk == new, "a receipt for another image");
         return "receipt";
