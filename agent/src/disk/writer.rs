@@ -144,3 +144,7 @@ impl Target {
         TargetError::Write { path: self.path().to_owned(), offset, length, source }
     }
 }
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

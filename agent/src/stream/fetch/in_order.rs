@@ -228,7 +228,7 @@ impl<'a> Parallel<'a> {
             return false;
         }
         self.next = range.end;
-        let mut body = self.object.range(range);
+        let mut body = self.object.range(range).impatient();
         // Bounded by the length of the part.
         let (sender, receiver) = mpsc::unbounded_channel();
         self.tasks.spawn(async move {
