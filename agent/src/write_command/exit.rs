@@ -43,8 +43,17 @@ fn of_stream(error: &StreamError) -> u8 {
         ) => 2,
         StreamError::Fetch(FetchError::Changed { .. })
         | StreamError::DigestMismatch { .. }
-        | StreamError::Checksum(_) => 4,
-        StreamError::Fetch(_) | StreamError::ChecksumFile(_) | StreamError::Late { .. } => 3,
+        | StreamError::Checksum(_)
+        | StreamError::Manifest { .. }
+        | StreamError::ManifestDigest { .. }
+        | StreamError::ManifestSize { .. }
+        | StreamError::ManifestOfOther { .. }
+        | StreamError::Range { .. } => 4,
+        StreamError::Fetch(_)
+        | StreamError::ChecksumFile(_)
+        | StreamError::ManifestFile(_)
+        | StreamError::Late { .. } => 3,
+        StreamError::NoProof | StreamError::ManifestUse(_) => 2,
         StreamError::Decode(_)
         | StreamError::TooLarge { .. }
         | StreamError::Empty

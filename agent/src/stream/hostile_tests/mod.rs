@@ -68,7 +68,8 @@ impl Fetch {
         let job = Job {
             url: self.url,
             format: ImageFormat::Auto,
-            digest: DigestSource::Value(self.expected),
+            digest: Some(DigestSource::Value(self.expected)),
+            manifest: None,
             authorization: None,
             fetch: self.options,
             write: self.write,
