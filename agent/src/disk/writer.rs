@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Writes under way: enough for a fast disk, few enough for a slow one.
-const DEPTH: u32 = 6;
+const DEPTH: u32 = 4;
 
 /// Writes to one target.
 pub struct Writer {

@@ -182,12 +182,12 @@ async fn run(write: Write, shown: Arc<Shown>) -> Result<(), Failure> {
 
 impl Write {
     fn job(self) -> Result<Job, anyhow::Error> {
-        let parsed = |url: Option<String>, name| url.map(|url| parse(&url, name)).transpose();
-        let by_url = parsed(self.checksum_url, "--checksum-url")?;
+        let url = |url: Option<String>, name| url.map(|url| parse(&url, name)).transpose();
+        let by_url = url(self.checksum_url, "--checksum-url")?;
         let by_url = by_url.map(|url| DigestSource::Url { url, algorithm: None });
         let digest = self.sha256.or(self.sha512).map(DigestSource::Value).or(by_url);
         let manifest_digest = self.manifest_sha256;
-        let manifest = parsed(self.manifest, "--manifest")?;
+        let manifest = url(self.manifest, "--manifest")?;
         let text = |path: &Option<PathBuf>| path.as_deref().map(read_text).transpose();
         Ok(Job {
             url: parse(&self.url, "URL")?,
