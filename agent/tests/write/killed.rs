@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bessemer_proto::manifest::{Manifest, Range};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -14,7 +15,7 @@ use nix::{
 use rand::Rng as _;
 
 use crate::{
-    disks::{MIB, TestDisk, assert_boot_area_is_zero, gpt_image, noise},
+    disks::{MIB, TestDisk, assert_boot_area_is_zero, gpt_image, noise, sha256},
     program::{Said, honest, start, write_json},
     server::{Reply, Served, Server},
 };
@@ -34,10 +35,25 @@ fn image(seed: u64) -> Vec<u8> {
     image
 }
 
-/// Half a second for an image.
+/// Half a second for an image; its manifest is there too.
 fn slow(image: &[u8]) -> Server {
     let served = Served::new(image.to_vec());
-    Server::serve(move |request| served.reply(request).paced(256 << 10, Duration::from_millis(10)))
+    let manifest = manifest(image);
+    Server::serve(move |request| match request.path.as_str() {
+        "/manifest" => Reply::ok(manifest.clone()),
+        _ => served.reply(request).paced(256 << 10, Duration::from_millis(10)),
+    })
+}
+
+/// Ranges of a MiB.
+fn manifest(image: &[u8]) -> String {
+    let range = |(index, bytes): (usize, &[u8])| Range {
+        offset: (index * MIB) as u64,
+        length: bytes.len() as u64,
+        sha256: sha256(bytes).bytes().try_into().unwrap(),
+    };
+    let ranges = image.chunks(MIB).enumerate().map(range).collect();
+    Manifest { image_bytes: image.len() as u64, image_digest: Some(sha256(image)), ranges }.to_json()
 }
 
 /// A boot sector, a partition table or its backup.
@@ -72,14 +88,19 @@ fn judge(disk: &[u8], old: &[u8], new: &[u8], said: &Said) -> &'static str {
     "new body"
 }
 
-fn kill_at_random(disk: &TestDisk) {
+fn kill_at_random(disk: &TestDisk, by_manifest: bool) {
     let mut seen = std::collections::BTreeMap::new();
     let mut random = rand::rng();
     for run in 0..RUNS {
         let (old, new) = (image(2 * run + 1), image(2 * run + 2));
         std::fs::write(&disk.path, &old).unwrap();
         let server = slow(&new);
-        let mut child = start(write_json(server.url("/image").as_str(), &disk.path, &new, &[]));
+        let mut command = write_json(server.url("/image").as_str(), &disk.path, &new, &[]);
+        if by_manifest {
+            let digest = sha256(manifest(&new).as_bytes()).hex();
+            command.args(["--manifest", server.url("/manifest").as_str(), "--manifest-sha256", &digest]);
+        }
+        let mut child = start(command);
         std::thread::sleep(random.random_range(Duration::ZERO..LONGEST));
         child.kill().unwrap();
         let said = Said::from(child.wait_with_output().unwrap());
@@ -94,13 +115,21 @@ fn kill_at_random(disk: &TestDisk) {
 
 #[test]
 fn a_kill_at_any_moment_leaves_no_table_on_a_file() {
-    kill_at_random(&TestDisk::file(DISK));
+    kill_at_random(&TestDisk::file(DISK), false);
 }
 
 #[test]
 fn a_kill_at_any_moment_leaves_no_table_on_a_device() {
     if let Some(disk) = TestDisk::loop_device(DISK, 512) {
-        kill_at_random(&disk);
+        kill_at_random(&disk, false);
+    }
+}
+
+#[test]
+fn a_kill_at_any_moment_of_a_write_by_manifest_leaves_no_table() {
+    kill_at_random(&TestDisk::file(DISK), true);
+    if let Some(disk) = TestDisk::loop_device(DISK, 512) {
+        kill_at_random(&disk, true);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod changes;
 mod lies;
+mod manifest;
 mod parallel;
 mod resume;
 mod way;
@@ -10,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 
 use bessemer_proto::{
     digest::Digest,
-    step::{DigestSource, ImageFormat},
+    step::{DigestSource, ImageFormat, ManifestSource},
 };
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -42,6 +43,7 @@ fn image() -> Vec<u8> {
 struct Fetch {
     url: Url,
     expected: Digest,
+    manifest: Option<ManifestSource>,
     options: FetchOptions,
     write: WriteOptions,
 }
@@ -55,7 +57,7 @@ impl Fetch {
             first_pause: Duration::from_millis(1),
             ..FetchOptions::default()
         };
-        Self { url, expected: sha256(served), options, write: WriteOptions::default() }
+        Self { url, expected: sha256(served), manifest: None, options, write: WriteOptions::default() }
     }
 
     fn from(server: &Server, served: &[u8]) -> Self {
@@ -69,7 +71,7 @@ impl Fetch {
             url: self.url,
             format: ImageFormat::Auto,
             digest: Some(DigestSource::Value(self.expected)),
-            manifest: None,
+            manifest: self.manifest,
             authorization: None,
             fetch: self.options,
             write: self.write,
