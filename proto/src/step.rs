@@ -163,11 +163,15 @@ pub enum DigestSource {
 pub struct WriteImageReceipt {
     /// The disk.
     pub device: WrittenDevice,
-    /// Digest of the bytes as served: equal to the one asked for.
+    /// What was proved: the digest that was asked for, of the bytes as served. Where only a manifest was given: the
+    /// digest of the raw image that it names, or its own when it names none.
     pub digest: Digest,
+    /// SHA-256 of the manifest, when there was one.
+    #[serde(default)]
+    pub manifest_digest: Option<Digest>,
     /// What the content turned out to be.
     pub format: ImageFormat,
-    /// Bytes received.
+    /// Bytes of the image as served that came; repeated ones count once, what the disk held already does not.
     pub bytes_received: u64,
     /// Bytes of the disk image.
     pub bytes_written: u64,
@@ -201,6 +205,12 @@ pub struct WriteWork {
     pub bytes_zeroed: u64,
     /// Bytes that the disk held already (only with a manifest).
     pub bytes_kept: u64,
+    /// Ranges of the manifest that were proved one by one; 0 without a manifest.
+    #[serde(default)]
+    pub ranges: u64,
+    /// Those of them that the disk held already.
+    #[serde(default)]
+    pub ranges_kept: u64,
     /// Bytes read back and compared.
     pub bytes_read_back: u64,
     /// How writes reached the device: `io_uring`, `pwrite` or `page cache`.
@@ -210,7 +220,7 @@ pub struct WriteWork {
 /// One stage of a write.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StageWork {
-    /// `fetch`, `digest`, `decode`, `write`, `read back`.
+    /// `fetch`, `digest`, `decode`, `content digest` (of a decoded image that has a manifest), `write`, `read back`.
     pub name: String,
     /// Bytes that passed.
     pub bytes: u64,

@@ -133,10 +133,9 @@ pub(super) fn proxy(node: &Node) -> Result<ProxyArguments, ImageError> {
 /// Its text may hold a password: it is in no message.
 fn proxy_url(node: &Node, key: &'static str) -> Result<Option<Secret>, ImageError> {
     let Some(text) = driver_text(node, key)? else { return Ok(None) };
-    let is_proxy = Url::parse(&text)
-        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some());
+    let is_proxy = Url::parse(&text).is_ok_and(|url| url.scheme() == "http" && url.host_str().is_some());
     if !is_proxy {
-        return Err(wrong(format!("{key} is not an http or https URL, such as http://proxy.example:3128")));
+        return Err(wrong(format!("{key} is not an http URL, such as http://proxy.example:3128")));
     }
     Ok(Some(Secret::new(text)))
 }

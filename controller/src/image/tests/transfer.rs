@@ -172,18 +172,19 @@ async fn proxies_are_for_images_from_elsewhere() {
     };
     let proxies = json!({
         "image_http_proxy": "http://u:p@proxy:3128",
-        "image_https_proxy": "https://proxy:3129",
+        "image_https_proxy": "http://proxy:3129",
         "image_no_proxy": "localhost, .example.org",
     });
     let got = bench.images.stage(&with(remote(json!({})), proxies.clone())).await.unwrap().proxy;
     assert_eq!(got.http, Some(Secret::new("http://u:p@proxy:3128")));
-    assert_eq!(got.https, Some(Secret::new("https://proxy:3129")));
+    assert_eq!(got.https, Some(Secret::new("http://proxy:3129")));
     assert_eq!(got.no_proxy.as_deref(), Some("localhost, .example.org"));
     let staged = bench.images.stage(&with(file(&bench, CONTENT), proxies)).await.unwrap();
     assert_eq!(staged.proxy, ProxyArguments::default());
     for (info, part) in [
         (json!({"image_http_proxy": "secret@proxy"}), "image_http_proxy is not an http or https URL"),
         (json!({"image_https_proxy": "socks5://secret"}), "image_https_proxy is not an http"),
+        (json!({"image_https_proxy": "https://proxy:3129"}), "image_https_proxy is not an http"),
         (json!({"image_no_proxy": 1}), "image_no_proxy in driver_info is not a text"),
         (json!({"image_no_proxy": "a\nb"}), "image_no_proxy is not a list of hosts"),
     ] {
