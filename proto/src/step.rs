@@ -25,6 +25,9 @@ pub mod names {
     pub const REBOOT: &str = "reboot";
 }
 
+/// Most range connections that `write_image` opens.
+pub const MOST_CONNECTIONS: u8 = 8;
+
 /// Arguments of steps that take none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,7 +68,7 @@ pub struct WriteImageArguments {
     /// Proxies for `url`, the checksum file and the manifest.
     #[serde(default)]
     pub proxy: ProxyArguments,
-    /// Most range connections to the image server, 1 to 8; chosen by the agent when absent.
+    /// Most range connections to the image server, 1 to [`MOST_CONNECTIONS`]; chosen by the agent when absent.
     #[serde(default)]
     pub connections: Option<u8>,
     /// Digests of the image's ranges, so that only what the disk lacks is fetched.
@@ -97,8 +100,8 @@ pub struct ProxyArguments {
 pub struct ManifestSource {
     /// `http://` or `https://`.
     pub url: url::Url,
-    /// What the manifest's bytes must hash to: then its digests prove the image. Without it they only say what
-    /// to fetch, and the whole disk is read back to prove the image's own digest.
+    /// What the manifest's bytes must hash to. When the manifest also names the image's own digest, its ranges prove
+    /// the image; else they only say what to fetch, and the whole disk is read back and hashed.
     #[serde(default)]
     pub digest: Option<Digest>,
 }

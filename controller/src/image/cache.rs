@@ -163,7 +163,7 @@ impl Inner {
             (None, _) => None,
             (Some(DigestSource::Value(digest)), _) => Some(digest.clone()),
             (Some(DigestSource::Url { url, .. }), source) => {
-                Some(self.fetcher.digest_of(url, &source.url()?).await?)
+                Some(self.fetcher.digest_of(url, &source.url()?, wanted.authorization.as_ref()).await?)
             }
         };
         let key = declared.as_ref().map_or_else(|| format!("{:?}", wanted.source), Digest::to_string);
@@ -190,7 +190,9 @@ impl Inner {
         let algorithm = declared.map_or(DigestAlgorithm::Sha256, Digest::algorithm);
         tracing::info!(url = plain(&url), "fetching an image");
         let got = match &wanted.source {
-            Source::Remote { url, .. } => self.fetcher.fetch(url, algorithm, temporary).await?,
+            Source::Remote { url, .. } => {
+                self.fetcher.fetch(url, wanted.authorization.as_ref(), algorithm, temporary).await?
+            }
             Source::File(path) => self.copy(path, algorithm, temporary).await?,
         };
         if let Some(expected) = declared.filter(|expected| **expected != got) {
