@@ -1,5 +1,5 @@
 //! A write by manifest as a whole: workers that fetch and prove ranges, the write stage behind them, the disk read back
-//! when it is asked for or when nobody vouches for the manifest.
+//! when it is asked for, or when nobody vouches for a manifest of the image with the declared digest.
 
 use std::{
     sync::{
@@ -68,7 +68,7 @@ pub(super) async fn run(
     let manifest = known.manifest.clone();
     let bytes = manifest.image_bytes;
     fit::size(bytes, &target)?;
-    fit::table_so_far(&head, &target)?;
+    fit::table_so_far(&head, Some(bytes), &target)?;
     let stop = cancel.child_token();
     let _stop_on_drop = stop.clone().drop_guard();
     let (filled, to_write) = sync_channel::<Filled>(QUEUED);

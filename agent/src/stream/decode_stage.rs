@@ -69,7 +69,7 @@ pub(super) fn run(
     let format = declared.detect(first.as_ref())?;
     let out = Out { filled, target };
     if format == ImageFormat::Raw {
-        fit::table_so_far(first.as_ref(), target)?;
+        fit::table_so_far(first.as_ref(), object.length(), target)?;
     }
     let source = Preceded { first: Some(first), rest: source };
     let bytes = match format {
@@ -85,7 +85,7 @@ pub(super) fn run(
             };
             let read = clock.wait(|| network.block_on(stop.run_until_cancelled(read)));
             let (layout, head) = read.unwrap_or(Err(StreamError::Cancelled))?;
-            fit::table_so_far(&head, target)?;
+            fit::table_so_far(&head, Some(layout.virtual_size()), target)?;
             qcow2(source, layout, &out, &mut clock)?
         }
         format => packed(source, format, &out, &mut clock)?,
@@ -136,7 +136,7 @@ fn packed(
             if count == 0 {
                 return Ok(0);
             }
-            fit::table_so_far(block.as_ref(), out.target)?;
+            fit::table_so_far(block.as_ref(), last.then_some(count as u64), out.target)?;
             out.send(Filled::Begin)?;
         }
         if count > 0 {

@@ -31,10 +31,10 @@ pub(super) fn table(head: &[u8], target: &Target) -> Result<(), StreamError> {
     }
 }
 
-/// The same of the first bytes that came; too few of them say nothing.
-pub(super) fn table_so_far(head: &[u8], target: &Target) -> Result<(), StreamError> {
-    match head.get(..TABLE_BYTES) {
-        Some(head) => table(head, target),
-        None => Ok(()),
+/// The same of the first bytes that came; too few of them say nothing, unless they are the whole image.
+pub(super) fn table_so_far(head: &[u8], image: Option<u64>, target: &Target) -> Result<(), StreamError> {
+    if head.len() >= TABLE_BYTES || image == Some(head.len() as u64) {
+        return table(head, target);
     }
+    Ok(())
 }

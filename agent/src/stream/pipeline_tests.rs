@@ -202,6 +202,7 @@ async fn what_can_be_refused_before_writing_leaves_the_disk_alone() {
         ("empty", Vec::new(), ImageFormat::Auto, &|error| matches!(error, StreamError::Empty)),
         ("packed nothing", gzip(b""), ImageFormat::Auto, &|error| matches!(error, StreamError::Empty)),
         ("no partition table", noise(4 * MIB, 9), ImageFormat::Auto, &no_table),
+        ("a page that says that it is not there", b"<html>".repeat(99), ImageFormat::Auto, &no_table),
         ("no partition table, packed", gzip(&noise(4 * MIB, 9)), ImageFormat::Auto, &no_table),
         ("other sectors", gpt_image(4 * MIB, 4096), ImageFormat::Auto, &other_sectors),
         ("other sectors, packed", gzip(&gpt_image(4 * MIB, 4096)), ImageFormat::Auto, &other_sectors),

@@ -62,7 +62,7 @@ pub struct KnownManifest {
     pub manifest: Arc<Manifest>,
     /// SHA-256 of its bytes.
     pub digest: Digest,
-    /// Somebody vouches for it: its digest was given, or it is all that was given.
+    /// Somebody vouches for it: its digest was given and it names the expected one, or it is all that was given.
     pub trusted: bool,
 }
 

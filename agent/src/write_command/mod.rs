@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use bessemer_proto::{
     digest::{Digest, DigestAlgorithm, DigestError},
     secret::Secret,
-    step::{DigestSource, ImageFormat, ManifestSource, ProxyArguments},
+    step::{DigestSource, ImageFormat, MOST_CONNECTIONS, ManifestSource, ProxyArguments},
 };
 use clap::{ArgGroup, Args, ValueEnum, builder::PossibleValue};
 use tokio::signal::unix::{SignalKind, signal};
@@ -74,7 +74,7 @@ pub(crate) struct Write {
     format: Format,
     /// Most range connections to the server, 1 to 8.
     #[arg(long, value_name = "N", default_value_t = in_order::DEFAULT_CONNECTIONS,
-          value_parser = clap::value_parser!(u8).range(1..=i64::from(in_order::MOST_CONNECTIONS)))]
+          value_parser = clap::value_parser!(u8).range(1..=i64::from(MOST_CONNECTIONS)))]
     connections: u8,
     /// Certificates (PEM) to trust instead of the public authorities; a server's own certificate is a pin.
     #[arg(long, value_name = "FILE")]
@@ -86,7 +86,7 @@ pub(crate) struct Write {
     /// it is trusted as a checksum file is; with a digest that it does not name, the whole device is read back.
     #[arg(long, value_name = "URL")]
     manifest: Option<String>,
-    /// SHA-256 of the manifest: then its digests prove the image.
+    /// SHA-256 of the manifest: then its digests prove the image, if it names the digest that was given.
     #[arg(long, value_name = "HEX", value_parser = sha256, requires = "manifest")]
     manifest_sha256: Option<Digest>,
     /// Read the device back, past the page cache, and compare.

@@ -14,14 +14,14 @@ use std::{
 use bytes::Bytes;
 use tokio::{sync::mpsc, task::JoinSet};
 
+use bessemer_proto::step::MOST_CONNECTIONS;
+
 use super::{Body, FetchError, Object};
 use crate::{
     disk::buffer::{Block, Ring},
     stream::{StreamError, chunks::Item, work::StageClock},
 };
 
-/// Most range requests at once.
-pub const MOST_CONNECTIONS: u8 = 8;
 /// Without being told: enough for servers that limit each connection.
 pub const DEFAULT_CONNECTIONS: u8 = 4;
 /// Bytes under way in all range requests.
