@@ -5,8 +5,8 @@
 //!
 //! Rooms: [`init`] PID 1 duties · [`parameters`] finds boot parameters · [`link`] enrolment, session, reconnect ·
 //! [`runner`] one loop that runs steps · [`report`] events and logs out · [`steps`] one file per step ·
-//! [`stream`] image bytes, one adapter per file · [`disk`] block devices · [`efi`] boot entries ·
-//! [`inventory`] reads a sysfs root.
+//! [`stream`] image bytes, one adapter per file · `write_command` the same without a controller · [`disk`] block devices ·
+//! [`efi`] boot entries · [`inventory`] reads a sysfs root.
 //!
 //! A vendor's agent is this crate, one more step and a five-line `main`:
 //!

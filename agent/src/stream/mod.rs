@@ -1,9 +1,16 @@
 //! The write path: image bytes from a server to a disk, one adapter per file.
 //!
-//! [`fetch`] → [`digest`] (bytes as served) → [`decode`] → [`write`](mod@write) with the boot area held back by
-//! [`held_back`] → [`readback`] when it is asked for. [`pipeline`] puts each on its own thread; a ring of buffers bounds
-//! what is between them. With a manifest [`ranged`] takes the place of fetch and digest. The boot area of the disk is
-//! written by one function, which takes a [`proof::Verified`]. Nothing here knows steps or the controller.
+//! [`job`] is a whole write: it finds out what the image must be and opens it. From there it goes one of two ways:
+//!
+//! - [`pipeline`], bytes in order: [`fetch`] → digest as served → `decode_stage` ([`decode`] for packed bytes, [`qcow2`])
+//!   → `content_check` where there is a manifest → [`write`](mod@write). Each is a thread; rings of buffers bound what is
+//!   between them.
+//! - `by_manifest`, a raw image on a server with ranges: `ranged` fetches what the disk lacks, in any order, on several
+//!   threads → [`write`](mod@write).
+//!
+//! `fit` refuses what cannot suit the disk before it is touched. [`held_back`] keeps the boot area zero; `boot_area`
+//! writes it in the end, which takes a [`proof::Verified`]; [`readback`] compares when it is asked for. Nothing here
+//! knows steps (but for their reports) or the controller.
 
 mod boot_area;
 mod by_manifest;

@@ -1,5 +1,5 @@
-//! Puts the stages together: fetch (task) → digest → decode → write, each on a thread of its own, bounded queues
-//! between them. Peak memory is what the queues hold, whatever the size of the image.
+//! Puts the stages together: fetch (task) → digest → decode → (check of the content) → write, each on a thread of its
+//! own, bounded queues between them. Peak memory is what the queues hold, whatever the size of the image.
 
 use std::{
     sync::{Arc, atomic::Ordering, mpsc::sync_channel},
