@@ -76,6 +76,16 @@ fuzz: ## Fuzz what reads foreign bytes, each target for a minute [FUZZ_SECONDS=6
 	        -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -timeout=20 -rss_limit_mb=512 -print_final_stats=1; \
 	done
 
+.PHONY: bench
+bench: setup agent images ## Measure writing images beside curl, dd, qemu-img and bmaptool [BENCH_QUICK=1] [BENCH_GIB=4] [BENCH_ROUNDS=3] [BENCH_ONLY=case]
+	cargo build -p bessemer-controller
+	cargo build --release -p bessemer-tests --bin bessemer-bench
+	@# Loop devices want root.
+	$(if $(filter 0,$(shell id -u)),,sudo) $(target)/release/bessemer-bench run --agent $(agent_binary) \
+	    --bessemer $(target)/debug/bessemer --image $(demo_image) --cache $(cache)/bench \
+	    $(if $(BENCH_QUICK),--quick) $(if $(BENCH_GIB),--gib $(BENCH_GIB)) $(if $(BENCH_ROUNDS),--rounds $(BENCH_ROUNDS)) \
+	    $(if $(BENCH_ONLY),--only '$(BENCH_ONLY)')
+
 .PHONY: demo
 demo: setup build ramdisk images ## Deploy a real Debian onto a virtual machine and watch [KEEP=1] [FIRMWARE=bios|secure-boot]
 	BESSEMER_DEPLOY_ISO=$(deploy_iso) BESSEMER_TARGET=$(target)/debug tests/demo/demo.sh $(if $(KEEP),--keep) $(if $(FIRMWARE),--firmware $(FIRMWARE))

@@ -1,0 +1,160 @@
+//! Who writes the image: the agent, and what a user would take instead. Each is a shell script with the disk as `$DISK`.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::{
+    images::{Form, Image},
+    server::Server,
+    target::{After, Before},
+};
+
+/// Name of the agent in tables; what begins with it is the agent, too.
+pub(crate) const OURS: &str = "bessemer";
+
+/// One who writes.
+pub(crate) struct Subject {
+    pub(crate) name: String,
+    pub(crate) script: String,
+    /// The digest that the script must have put into the file `sum`.
+    pub(crate) digest: Option<String>,
+    pub(crate) before: Before,
+    pub(crate) after: After,
+}
+
+impl Subject {
+    fn new(name: impl Into<String>, script: String) -> Self {
+        Self { name: name.into(), script, digest: None, before: Before::Other, after: After::Image }
+    }
+
+    pub(crate) fn ours(&self) -> bool {
+        self.name.starts_with(OURS)
+    }
+
+    /// The same as `name`, onto a disk that holds something.
+    pub(crate) fn onto(mut self, name: &str, before: Before) -> Self {
+        self.name = name.to_owned();
+        self.before = before;
+        self
+    }
+}
+
+/// What is written, and how it is served.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub(crate) agent: &'a Path,
+    pub(crate) server: &'a Server,
+    pub(crate) image: &'a Image,
+    pub(crate) form: Form,
+    pub(crate) tls: bool,
+    /// As openssl names it.
+    pub(crate) algorithm: &'static str,
+}
+
+impl Source<'_> {
+    pub(crate) fn url(&self) -> String {
+        self.server.url(self.tls, &format!("{}/{}", self.image.name, self.form.file()))
+    }
+
+    fn digest(&self) -> Result<String> {
+        self.image.digest(self.form, self.algorithm)
+    }
+
+    fn write(&self, proof: &str) -> String {
+        let ca =
+            if self.tls { format!(" --ca '{}'", self.server.certificate.display()) } else { String::new() };
+        let (agent, url) = (self.agent.display(), self.url());
+        format!("exec '{agent}' write '{url}' \"$DISK\" {proof}{ca} --progress json")
+    }
+
+    /// The agent.
+    pub(crate) fn ours(&self) -> Result<Subject> {
+        let proof = format!("--{} {}", self.algorithm, self.digest()?);
+        Ok(Subject::new(OURS, self.write(&proof)))
+    }
+
+    /// The agent with a manifest, of which only the digest is known.
+    pub(crate) fn ours_with_manifest(&self, bessemer: &Path) -> Result<Subject> {
+        let (file, digest) = self.image.manifest(bessemer)?;
+        let manifest = self.server.url(self.tls, &format!("{}/{file}", self.image.name));
+        let proof = format!("--manifest '{manifest}' --manifest-sha256 {digest}");
+        Ok(Subject::new(OURS, self.write(&proof)))
+    }
+
+    /// `curl | tee >(digest) | unpack | dd`.
+    pub(crate) fn pipeline(&self, digest: Tool, unpack: Option<&str>) -> Result<Subject> {
+        let tee = digest.command(self.algorithm);
+        let ca = match self.tls {
+            true => format!(" --cacert '{}'", self.server.certificate.display()),
+            false => String::new(),
+        };
+        let script = [
+            Some(format!("curl -fsS{ca} '{}'", self.url())),
+            tee.as_ref().map(|command| format!("tee >({command} > sum)")),
+            unpack.map(str::to_owned),
+            Some(r#"dd of="$DISK" bs=4M iflag=fullblock oflag=direct conv=fsync status=none"#.to_owned()),
+        ];
+        let shown = [
+            Some("curl".to_owned()),
+            tee.as_ref().map(|command| format!("tee {command}")),
+            unpack.map(str::to_owned),
+            Some("dd".to_owned()),
+        ];
+        let join = |parts: [Option<String>; 4]| parts.into_iter().flatten().collect::<Vec<_>>().join(" | ");
+        let mut subject = Subject::new(join(shown), join(script));
+        subject.digest = tee.is_some().then(|| self.digest()).transpose()?;
+        Ok(subject)
+    }
+
+    /// `qemu-img convert` from the server: no digest.
+    pub(crate) fn qemu_img(&self) -> Subject {
+        let format = if self.form == Form::Qcow2 { "qcow2" } else { "raw" };
+        let url = self.url();
+        let script =
+            format!("qemu-img convert -n -W -t none -f {format} -O raw '{url}' \"$DISK\"\nsync \"$DISK\"");
+        Subject::new("qemu-img convert -W -t none", format!("set -e; {script}"))
+    }
+
+    /// A copy in RAM and `qemu-img convert` from there: what a user does who wants a digest, or has no http in QEMU.
+    pub(crate) fn copy_and_qemu_img(&self) -> Result<Subject> {
+        let url = self.url();
+        let script = format!(
+            "set -e; trap 'rm -f image' EXIT; curl -fsS '{url}' -o image
+openssl dgst -{} -r image > sum
+qemu-img convert -n -W -t none -O raw image \"$DISK\"; sync \"$DISK\"",
+            self.algorithm
+        );
+        let mut subject = Subject::new("curl -o RAM; openssl; qemu-img", script);
+        subject.digest = Some(self.digest()?);
+        Ok(subject)
+    }
+
+    /// `bmaptool copy`: leaves alone what is not in the block map.
+    pub(crate) fn bmaptool(&self) -> Result<Subject> {
+        let (map, url) = (self.image.bmap()?, self.url());
+        let script = format!("bmaptool -q copy --bmap '{}' '{url}' \"$DISK\"", map.display());
+        let mut subject = Subject::new("bmaptool copy --bmap", script);
+        subject.after = After::Data;
+        Ok(subject)
+    }
+}
+
+/// Who computes the digest in a pipeline.
+#[derive(Clone, Copy)]
+pub(crate) enum Tool {
+    Coreutils,
+    OpenSsl,
+    /// Nobody.
+    None,
+}
+
+impl Tool {
+    fn command(self, algorithm: &str) -> Option<String> {
+        match self {
+            Self::Coreutils => Some(format!("{algorithm}sum")),
+            Self::OpenSsl => Some(format!("openssl dgst -{algorithm} -r")),
+            Self::None => None,
+        }
+    }
+}
