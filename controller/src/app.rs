@@ -25,6 +25,7 @@ use crate::{
     api, bmc, boot,
     boot::MediaShelf,
     config::Config,
+    config_drive::{self, ConfigDrives},
     files,
     image::{self, ImageError, Images},
     reconcile::{Deps, Engine, Pokes, sentence},
@@ -106,6 +107,7 @@ struct Rooms {
     fleet: Fleet,
     shelf: MediaShelf,
     images: Images,
+    config_drives: ConfigDrives,
     engine: Engine,
 }
 
@@ -180,11 +182,13 @@ impl Rooms {
             warn!("no machine can be deployed yet: {}", sentence(&error));
         }
         let images = open_images(config, endpoints, &authority)?;
+        let config_drives = ConfigDrives::new(images.clone());
         let engine = Engine::start(Deps {
             store: store.clone(),
             fleet: fleet.clone(),
             shelf: shelf.clone(),
             images: images.clone(),
+            config_drives: config_drives.clone(),
             open_bmc: Arc::new(bmc::open),
             config: config.conductor.clone(),
             hostname: hostname(),
@@ -192,7 +196,7 @@ impl Rooms {
             pokes,
         })
         .await?;
-        Ok(Self { store, authority, fleet, shelf, images, engine })
+        Ok(Self { store, authority, fleet, shelf, images, config_drives, engine })
     }
 
     fn serve(
@@ -203,7 +207,9 @@ impl Rooms {
         stop: &CancellationToken,
     ) -> JoinSet<Ended> {
         let mut servers = JoinSet::new();
-        let files = boot::router(self.shelf).merge(image::router(self.images));
+        let files = boot::router(self.shelf)
+            .merge(image::router(self.images))
+            .merge(config_drive::router(self.config_drives));
         let (tls, hosts, files_stop) = (config.files.tls, endpoints.file_hosts(), stop.clone());
         let authority = self.authority;
         servers.spawn(async move {

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod boot_parameters;
+pub mod config_drive;
 pub mod digest;
 pub mod identity;
 pub mod ids;

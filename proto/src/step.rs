@@ -15,6 +15,8 @@ pub mod names {
     pub const INSPECT: &str = "inspect";
     /// Streams an image to a disk, verified.
     pub const WRITE_IMAGE: &str = "write_image";
+    /// Puts a config drive on the written disk.
+    pub const WRITE_CONFIG_DRIVE: &str = "write_config_drive";
     /// Makes the firmware boot the written disk.
     pub const SET_BOOT_ENTRY: &str = "set_boot_entry";
     /// Powers the machine off.
@@ -231,6 +233,38 @@ pub struct WrittenDevice {
     pub model: Option<String>,
     /// Size in bytes.
     pub size: u64,
+}
+
+/// Arguments of `write_config_drive`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WriteConfigDriveArguments {
+    /// The disk, as `write_image` reported it.
+    pub device: WrittenDevice,
+    /// Where the config drive is, unpacked: `http://` or `https://`. Whoever knows the URL can read it.
+    pub url: Secret,
+    /// What its bytes must hash to.
+    pub digest: Digest,
+    /// CA certificates (PEM) that `url` may be signed by, instead of the public ones.
+    #[serde(default)]
+    pub ca_pem: Option<String>,
+}
+
+/// Result of `write_config_drive`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriteConfigDriveResult {
+    /// Device path of the disk in the ramdisk.
+    pub device: String,
+    /// Number of the partition.
+    pub partition: u32,
+    /// Its first byte.
+    pub partition_offset: u64,
+    /// Its bytes.
+    pub partition_size: u64,
+    /// Bytes of the config drive; zeros follow.
+    pub bytes_written: u64,
+    /// Whether the image came with the partition.
+    pub reused: bool,
 }
 
 /// Arguments of `set_boot_entry`.

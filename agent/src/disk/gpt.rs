@@ -108,7 +108,7 @@ pub fn partitions(disk: &File, sector: u32, disk_size: u64) -> Result<Option<Vec
 }
 
 /// The primary header and its entries, checked.
-fn read(
+pub(super) fn read(
     disk: &File,
     sector: u32,
     disk_size: u64,
@@ -165,14 +165,12 @@ pub enum BackupPlace {
 /// disk. The backup is written first: at every moment one table is whole.
 pub fn move_backup_to_end(disk: &File, sector: u32, disk_size: u64) -> Result<BackupPlace, GptError> {
     let Some((mut primary, entries)) = read(disk, sector, disk_size)? else { return Ok(BackupPlace::NoGpt) };
-    let bytes_of_sector = u64::from(sector);
-    let sectors = disk_size / bytes_of_sector;
+    let sectors = disk_size / u64::from(sector);
     let last = sectors - 1;
     if primary.backup_lba == last {
         return Ok(BackupPlace::AtEnd);
     }
-    let entry_sectors =
-        (u64::from(primary.number_of_partition_entries) * u64::from(ENTRY_BYTES)).div_ceil(bytes_of_sector);
+    let entry_sectors = entry_sectors(&primary, sector);
     let backup_entries =
         last.checked_sub(entry_sectors).ok_or(GptError::Header("the disk is too small for a backup"))?;
     let used_end =
@@ -184,17 +182,38 @@ pub fn move_backup_to_end(disk: &File, sector: u32, disk_size: u64) -> Result<Ba
     }
     primary.backup_lba = last;
     primary.last_usable_lba = backup_entries - 1;
-    let mut backup = primary.clone();
-    backup.primary_lba = last;
-    backup.backup_lba = 1;
-    backup.partition_entry_lba = backup_entries;
-    let mut writer = Cursor { disk, at: 0 };
-    backup.write_into(&mut writer, bytes_of_sector, &entries).map_err(damaged)?;
-    disk.sync_all()?;
-    primary.write_into(&mut writer, bytes_of_sector, &entries).map_err(damaged)?;
+    write(disk, sector, &mut primary, &entries)?;
     grow_protective_mbr(disk, sectors)?;
     disk.sync_all()?;
     Ok(BackupPlace::Moved)
+}
+
+/// Writes a changed table, whose backup belongs at the primary's `backup_lba`. The backup comes first: at every
+/// moment one table is whole.
+pub(super) fn write(
+    disk: &File,
+    sector: u32,
+    primary: &mut GPTHeader,
+    entries: &[GPTPartitionEntry],
+) -> Result<(), GptError> {
+    let mut backup = primary.clone();
+    backup.primary_lba = primary.backup_lba;
+    backup.backup_lba = 1;
+    backup.partition_entry_lba = primary
+        .backup_lba
+        .checked_sub(entry_sectors(primary, sector))
+        .ok_or(GptError::Header("the disk is too small for a backup"))?;
+    let mut writer = Cursor { disk, at: 0 };
+    backup.write_into(&mut writer, u64::from(sector), entries).map_err(damaged)?;
+    disk.sync_all()?;
+    primary.write_into(&mut writer, u64::from(sector), entries).map_err(damaged)?;
+    disk.sync_all()?;
+    Ok(())
+}
+
+/// Sectors that the entries take.
+pub(super) fn entry_sectors(header: &GPTHeader, sector: u32) -> u64 {
+    (u64::from(header.number_of_partition_entries) * u64::from(ENTRY_BYTES)).div_ceil(u64::from(sector))
 }
 
 /// Lets the protective MBR cover the whole disk, as partitioners expect. A hybrid MBR is left as it is.

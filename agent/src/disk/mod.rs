@@ -1,15 +1,16 @@
 //! Block devices: which there are, which one is meant, and a safe hold on it.
 //!
 //! [`discover`] reads sysfs alone, [`hints`] and [`choose`] pick the disk that the operator means, [`claim`]
-//! refuses a disk in use and says why, [`target`] holds it, [`writer`] writes with several
-//! [`buffer`]s under way, [`gpt`] reads and repairs partition tables. Nothing
-//! here knows images or the network. All unsafe code of the crate is in [`ioctl`].
+//! refuses a disk in use and says why, [`target`] holds it, [`writer`] writes with several [`buffer`]s under way, [`gpt`]
+//! reads and repairs partition tables, [`config_partition`] finds or makes room for a config drive. Nothing here knows
+//! images or the network. All unsafe code of the crate is in [`ioctl`].
 
 mod boot_medium;
 pub mod buffer;
 mod by_path;
 pub mod choose;
 pub mod claim;
+pub mod config_partition;
 pub(crate) mod discover;
 pub mod gpt;
 pub mod hints;

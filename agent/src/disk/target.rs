@@ -159,10 +159,13 @@ impl Target {
         self.file.set_len(bytes).map_err(|source| self.write_error(bytes, 0, source))
     }
 
-    /// True for a disk, false for a file.
-    #[must_use]
-    pub fn is_block_device(&self) -> bool {
-        self.block_device
+    /// Lets a file that grows have at least `bytes`: what was not written reads as zeros.
+    pub fn end_at_least(&self, bytes: u64) -> Result<(), TargetError> {
+        let error = |source| self.write_error(bytes, 0, source);
+        if !self.grows || self.file.metadata().map_err(error)?.len() >= bytes {
+            return Ok(());
+        }
+        self.file.set_len(bytes).map_err(error)
     }
 
     /// Logical sector size in bytes.

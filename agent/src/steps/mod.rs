@@ -4,7 +4,9 @@ pub mod inspect;
 pub mod power;
 pub mod registry;
 pub mod set_boot_entry;
+pub mod write_config_drive;
 pub mod write_image;
+mod written_disk;
 
 use std::{path::PathBuf, sync::Arc};
 

@@ -7,6 +7,7 @@ use super::{
     inspect::Inspect,
     power::{PowerOff, Reboot},
     set_boot_entry::SetBootEntry,
+    write_config_drive::WriteConfigDrive,
     write_image::WriteImage,
 };
 use crate::link::resolve::Resolver;
@@ -24,6 +25,7 @@ impl Registry {
         Self::default()
             .with(Inspect)
             .with(WriteImage::with_resolver(Arc::new(Resolver::default())))
+            .with(WriteConfigDrive::with_resolver(Arc::new(Resolver::default())))
             .with(SetBootEntry)
             .with(PowerOff::default())
             .with(Reboot::default())

@@ -1,3 +1,4 @@
+use bessemer_proto::step::WrittenDevice;
 use serde_json::json;
 
 use super::*;

@@ -46,7 +46,8 @@ impl WriteImage {
         Job {
             url: arguments.url,
             format: arguments.format,
-            digest: arguments.digest,
+            digest: Some(arguments.digest),
+            manifest: arguments.manifest,
             authorization: arguments.authorization,
             fetch: FetchOptions {
                 ca_pem: arguments.ca_pem,
@@ -54,7 +55,11 @@ impl WriteImage {
                 proxy: arguments.proxy,
                 ..FetchOptions::default()
             },
-            write: WriteOptions { connections, verify_readback: arguments.verify_readback },
+            write: WriteOptions {
+                connections,
+                verify_readback: arguments.verify_readback,
+                allow_qcow2: arguments.allow_qcow2,
+            },
         }
     }
 }

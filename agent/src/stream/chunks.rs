@@ -242,15 +242,6 @@ pub(crate) mod tests {
         }
     }
 
-    impl Blocks for Pieces {
-        fn next_block(&mut self) -> Result<Option<Block>, StreamError> {
-            let Some(chunk) = self.next()? else { return Ok(None) };
-            let mut block = crate::disk::buffer::Ring::new(1, chunk.len()).blocking_take();
-            block.append(&chunk);
-            Ok(Some(block))
-        }
-    }
-
     #[test]
     fn a_queue_that_closes_without_the_end_was_cut_off() {
         let (sender, receiver) = mpsc::channel::<Item>(4);

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::digest::Verified;
+use super::proof::Verified;
 use crate::disk::{Target, TargetError, buffer::AlignedBuffer, target::DIRECT_ALIGNMENT};
 
 /// Length of each area.
@@ -65,6 +65,23 @@ impl HeldBack {
     pub fn outside(&self, range: Range<u64>) -> Range<u64> {
         let start = range.start.max(self.head.len() as u64);
         start..range.end.min(self.tail_start).max(start)
+    }
+
+    /// Puts what is held back over bytes that were read from the disk at `offset`.
+    pub fn overlay(&self, bytes: &mut [u8], offset: u64) {
+        for (start, area) in self.areas() {
+            let from = start.max(offset);
+            let to = (start + area.len() as u64).min(offset + bytes.len() as u64);
+            if from >= to {
+                continue;
+            }
+            let place = |at: u64, start: u64| usize::try_from(at - start).ok();
+            let source = place(from, start).zip(place(to, start)).and_then(|(a, b)| area.get(a..b));
+            let goal = place(from, offset).zip(place(to, offset)).and_then(|(a, b)| bytes.get_mut(a..b));
+            if let (Some(source), Some(goal)) = (source, goal) {
+                goal.copy_from_slice(source);
+            }
+        }
     }
 
     /// The areas as the image has them, for comparing: offset and bytes.

@@ -2,16 +2,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    stream::{
-        chunks::tests::Pieces,
-        digest::{Digesting, Verified},
-    },
-    test_support::disks::{MIB, TestDisk, assert_boot_area_is_zero, noise, sha256},
+    stream::digest::tests::proof,
+    test_support::disks::{MIB, TestDisk, assert_boot_area_is_zero, noise},
 };
-
-fn proof(image: &[u8]) -> Verified {
-    Digesting::new(Pieces::new(image, &[]), sha256(image)).finish().unwrap()
-}
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]

@@ -7,25 +7,30 @@ use std::{
 };
 
 use bessemer_proto::{
-    digest::Digest,
+    digest::{Digest, DigestAlgorithm},
+    manifest::{self, Manifest},
     secret::Secret,
-    step::{DigestSource, ImageFormat, WriteImageReceipt, WrittenDevice},
+    step::{DigestSource, ImageFormat, ManifestSource, WriteImageReceipt, WrittenDevice},
 };
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::{
-    StreamError, checksum_file,
+    FetchError, StreamError, by_manifest, checksum_file,
+    detect::SKIPPABLE_LOOK_AHEAD,
+    digest::{self, Hasher},
     fetch::{self, FetchOptions, Fetcher, Object},
-    pipeline::{self, Image, WriteOptions, Written},
+    pipeline::{self, Image, KnownManifest, Proof, WriteOptions, Written},
+    place::Declared,
+    random_access::RandomAccess as _,
 };
 use crate::{
     disk::{BlockDevice, Target},
     steps::StepReport,
 };
 
-/// A checksum file must be there after this time, whatever the server does.
-const CHECKSUM_DEADLINE: Duration = Duration::from_secs(120);
+/// A checksum file or manifest must be there after this time, whatever the server does.
+const SMALL_FILE_DEADLINE: Duration = Duration::from_secs(120);
 
 /// What to write and how.
 pub struct Job {
@@ -33,8 +38,10 @@ pub struct Job {
     pub url: Url,
     /// How it is packed.
     pub format: ImageFormat,
-    /// What its bytes, as served, must hash to.
-    pub digest: DigestSource,
+    /// What its bytes, as served, must hash to. May be absent when there is a manifest.
+    pub digest: Option<DigestSource>,
+    /// Digests of its ranges.
+    pub manifest: Option<ManifestSource>,
     /// Value of an `Authorization` header for `url`.
     pub authorization: Option<Secret>,
     /// How to fetch.
@@ -52,38 +59,131 @@ impl Job {
         cancel: &CancellationToken,
     ) -> Result<Written, StreamError> {
         let prepared = cancel.run_until_cancelled(self.prepare(report.clone())).await;
-        let image = prepared.unwrap_or(Err(StreamError::Cancelled))?;
-        tracing::info!(device = %target.path().display(), url = %fetch::shown(&self.url), length = image.object.length(), "writing image");
-        pipeline::run(image, self.write, target, report, cancel).await
+        match prepared.unwrap_or(Err(StreamError::Cancelled))? {
+            Prepared::Stream(image) => {
+                tracing::info!(device = %target.path().display(), url = %fetch::shown(&self.url), length = image.object.length(), "writing image");
+                pipeline::run(*image, self.write, target, report, cancel).await
+            }
+            Prepared::Ranges(image) => {
+                tracing::info!(device = %target.path().display(), url = %fetch::shown(&self.url), length = image.object.length(), "writing image by its manifest");
+                by_manifest::run(image, self.write, target, report, cancel).await
+            }
+        }
     }
 
-    async fn prepare(&self, report: Arc<dyn StepReport>) -> Result<Image, StreamError> {
+    async fn prepare(&self, report: Arc<dyn StepReport>) -> Result<Prepared, StreamError> {
         let mut fetcher = Fetcher::new(self.fetch.clone())?;
         if let Some(authorization) = &self.authorization {
             fetcher = fetcher.with_authorization(&self.url, authorization)?;
         }
         let fetcher = Arc::new(fetcher);
-        let expected = self.expected(&fetcher, report.clone()).await?;
+        let expected = match &self.digest {
+            Some(source) => Some(self.expected(source, &fetcher, report.clone()).await?),
+            None => None,
+        };
+        let manifest = match &self.manifest {
+            Some(source) => Some(known_manifest(source, expected.as_ref(), &fetcher, report.clone()).await?),
+            None => None,
+        };
+        if expected.is_none() && manifest.is_none() {
+            return Err(StreamError::NoProof);
+        }
         let (object, body) = Object::open(fetcher, &self.url, report).await?;
-        Ok(Image { object, body, format: self.format, expected })
+        if let Some(known) = manifest.clone().filter(|_| object.has_ranges())
+            && self.is_raw(&object).await?
+        {
+            check_same_image(&known.manifest, expected.as_ref(), Object::length(&object).unwrap_or(0))?;
+            return Ok(Prepared::Ranges(by_manifest::Known { object, known, expected }));
+        }
+        let proof = Proof { expected, manifest };
+        Ok(Prepared::Stream(Box::new(Image { object, body, format: self.format, proof })))
+    }
+
+    async fn is_raw(&self, object: &Arc<Object>) -> Result<bool, StreamError> {
+        let length = Object::length(object).unwrap_or(0).min(SKIPPABLE_LOOK_AHEAD as u64);
+        let head = object.read_at(0, usize::try_from(length).unwrap_or(SKIPPABLE_LOOK_AHEAD)).await?;
+        let declared = Declared { format: self.format, allow_qcow2: self.write.allow_qcow2, in_order: true };
+        Ok(declared.detect(&head)? == ImageFormat::Raw)
     }
 
     async fn expected(
         &self,
+        source: &DigestSource,
         fetcher: &Arc<Fetcher>,
         report: Arc<dyn StepReport>,
     ) -> Result<Digest, StreamError> {
-        let (url, algorithm) = match &self.digest {
+        let (url, algorithm) = match source {
             DigestSource::Value(digest) => return Ok(digest.clone()),
             DigestSource::Url { url, algorithm } => (url, *algorithm),
         };
-        let read = fetch::read(fetcher, url, checksum_file::MAX_BYTES, report);
-        let content = tokio::time::timeout(CHECKSUM_DEADLINE, read)
-            .await
-            .map_err(|_| StreamError::Late { what: fetch::shown(url), seconds: CHECKSUM_DEADLINE.as_secs() })?
-            .map_err(StreamError::ChecksumFile)?;
+        let read = small_file(fetcher, url, checksum_file::MAX_BYTES, report).await?;
+        let content = read.map_err(StreamError::ChecksumFile)?;
         Ok(checksum_file::find(&content, &fetch::shown(url), &self.url, algorithm)?)
     }
+}
+
+/// What is to be done, once image and manifest are known.
+enum Prepared {
+    Stream(Box<Image>),
+    Ranges(by_manifest::Known),
+}
+
+/// Refuses a manifest that is of another raw image.
+fn check_same_image(manifest: &Manifest, expected: Option<&Digest>, image: u64) -> Result<(), StreamError> {
+    if manifest.image_bytes != image {
+        return Err(StreamError::ManifestSize { manifest: manifest.image_bytes, image });
+    }
+    match (&manifest.image_digest, expected) {
+        (Some(manifest), Some(expected))
+            if manifest.algorithm() == expected.algorithm() && manifest != expected =>
+        {
+            Err(StreamError::ManifestOfOther { manifest: manifest.clone(), expected: expected.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn small_file(
+    fetcher: &Arc<Fetcher>,
+    url: &Url,
+    limit: usize,
+    report: Arc<dyn StepReport>,
+) -> Result<Result<Vec<u8>, FetchError>, StreamError> {
+    let late = |_| StreamError::Late { what: fetch::shown(url), seconds: SMALL_FILE_DEADLINE.as_secs() };
+    tokio::time::timeout(SMALL_FILE_DEADLINE, fetch::read(fetcher, url, limit, report)).await.map_err(late)
+}
+
+/// Fetches a manifest and checks that it is the right one as far as can be known.
+async fn known_manifest(
+    source: &ManifestSource,
+    expected: Option<&Digest>,
+    fetcher: &Arc<Fetcher>,
+    report: Arc<dyn StepReport>,
+) -> Result<KnownManifest, StreamError> {
+    let url = fetch::shown(&source.url);
+    let bytes = small_file(fetcher, &source.url, manifest::MAX_BYTES, report).await?;
+    let bytes = bytes.map_err(StreamError::ManifestFile)?;
+    if let Some(wanted) = &source.digest {
+        let mut hasher = Hasher::new(wanted.algorithm());
+        hasher.update(&bytes);
+        digest::compare(hasher, wanted.clone(), bytes.len() as u64).map_err(|error| match error {
+            StreamError::DigestMismatch { expected, got, .. } => {
+                StreamError::ManifestDigest { url: url.clone(), expected, got }
+            }
+            error => error,
+        })?;
+    }
+    let manifest =
+        Manifest::parse(&bytes).map_err(|source| StreamError::Manifest { url: url.clone(), source })?;
+    // A manifest that does not name the expected digest cannot prove it, whoever vouches for the manifest.
+    let names_it = expected.is_none_or(|expected| manifest.image_digest.as_ref() == Some(expected));
+    let trusted = expected.is_none() || source.digest.is_some() && names_it;
+    let mut hasher = Hasher::new(DigestAlgorithm::Sha256);
+    hasher.update(&bytes);
+    // SHA-256 has the length of SHA-256.
+    let digest = Digest::from_bytes(DigestAlgorithm::Sha256, &hasher.finish())
+        .map_err(|_| StreamError::Died("manifest"))?;
+    Ok(KnownManifest { manifest: Arc::new(manifest), digest, trusted })
 }
 
 /// The receipt of a write to `device`, begun at `started`.

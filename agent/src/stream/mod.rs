@@ -2,13 +2,15 @@
 //!
 //! [`fetch`] → [`digest`] (bytes as served) → [`decode`] → [`write`](mod@write) with the boot area held back by
 //! [`held_back`] → [`readback`] when it is asked for. [`pipeline`] puts each on its own thread; a ring of buffers bounds
-//! what is between them. The boot area of the disk is written
-//! by one function, which takes a [`digest::Verified`]; nothing but the digest adapter can make one.
-//! Nothing here knows steps or the controller.
+//! what is between them. With a manifest [`ranged`] takes the place of fetch and digest. The boot area of the disk is
+//! written by one function, which takes a [`proof::Verified`]. Nothing here knows steps or the controller.
 
+mod boot_area;
+mod by_manifest;
 mod bzip2_streams;
 pub mod checksum_file;
 pub mod chunks;
+mod content;
 pub mod decode;
 mod detect;
 pub mod digest;
@@ -24,10 +26,13 @@ pub mod pipeline;
 mod place;
 pub mod placed;
 pub mod progress;
+pub mod proof;
 pub mod qcow2;
 pub mod random_access;
+mod ranged;
 pub mod readback;
 mod skippable;
+mod stage;
 mod unpack;
 pub mod work;
 pub mod write;
@@ -112,6 +117,66 @@ pub enum StreamError {
         disk: u32,
         /// The disk.
         device: String,
+    },
+    /// Nothing says what the image must be.
+    #[error("neither a digest nor a manifest says what the image must be: give one")]
+    NoProof,
+    /// A manifest could not be fetched.
+    #[error("the manifest could not be fetched")]
+    ManifestFile(#[source] FetchError),
+    /// A manifest is none.
+    #[error("the manifest {url} cannot be used")]
+    Manifest {
+        /// Where it came from.
+        url: String,
+        /// Why.
+        #[source]
+        source: bessemer_proto::manifest::ManifestError,
+    },
+    /// The manifest is not the one that was asked for.
+    #[error(
+        "the manifest {url} is not the one that was asked for: its digest is {got}, expected is {expected}"
+    )]
+    ManifestDigest {
+        /// Where it came from.
+        url: String,
+        /// What was asked for.
+        expected: Digest,
+        /// What arrived.
+        got: Digest,
+    },
+    /// The manifest is of another image.
+    #[error("the manifest is of an image of {manifest} bytes, this one has {image}: make the manifest anew")]
+    ManifestSize {
+        /// What the manifest says.
+        manifest: u64,
+        /// What the image has.
+        image: u64,
+    },
+    /// The manifest names another digest than the one that was asked for.
+    #[error(
+        "the manifest is of an image with the digest {manifest}, asked for is {expected}: give the manifest of this image"
+    )]
+    ManifestOfOther {
+        /// What the manifest says.
+        manifest: Digest,
+        /// What was asked for.
+        expected: Digest,
+    },
+    /// A manifest cannot help with this image.
+    #[error("a manifest cannot be used with {0}: leave the manifest out")]
+    ManifestUse(&'static str),
+    /// A range is not what the manifest says.
+    #[error(
+        "{length} bytes at byte {offset} of the image do not have the digest that the manifest has for them, after {attempts} attempts; check the image and its manifest"
+    )]
+    Range {
+        /// Where in the raw image.
+        offset: u64,
+        /// How much.
+        length: u64,
+        /// How often it was fetched.
+        attempts: u32,
     },
     /// The disk does not hold what was written.
     #[error(

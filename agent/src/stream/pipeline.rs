@@ -8,34 +8,35 @@ use std::{
 
 use bessemer_proto::{
     digest::Digest,
+    manifest::Manifest,
     step::{ImageFormat, StageWork, WriteWork},
 };
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},
+    task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     StreamError,
-    chunks::{Blocks, Item, QueueSource},
-    digest::{Digesting, Verified},
+    boot_area::BootArea,
+    chunks::{Blocks as _, Item, QueueSource},
+    content,
+    digest::{self, Hasher},
     fetch::{
         Body, Object,
         in_order::{self, Sink},
     },
-    held_back::HeldBack,
-    place::{self, Decoded},
-    progress::{self, Progress},
+    place::{self, Declared, Decoded},
+    progress::Progress,
+    proof::Verified,
+    stage::{cause, stage},
     work::{self, StageClock},
-    write::{BodyWritten, Filled, compare_boot_area, write_body},
+    write::{BodyWritten, Filled, write_body},
 };
 use crate::{
-    disk::{
-        Target,
-        buffer::Ring,
-        gpt::{self, BackupPlace, GptError, TableKind},
-    },
+    disk::{Target, buffer::Ring},
     steps::StepReport,
 };
 
@@ -54,8 +55,35 @@ pub struct Image {
     pub body: Body,
     /// How it is packed.
     pub format: ImageFormat,
+    /// What proves it.
+    pub proof: Proof,
+}
+
+/// What an image must be: at least one of both.
+pub struct Proof {
     /// What its bytes, as served, must hash to.
-    pub expected: Digest,
+    pub expected: Option<Digest>,
+    /// What its content must be.
+    pub manifest: Option<KnownManifest>,
+}
+
+/// A manifest, and whether it proves anything.
+#[derive(Clone)]
+pub struct KnownManifest {
+    /// The manifest.
+    pub manifest: Arc<Manifest>,
+    /// SHA-256 of its bytes.
+    pub digest: Digest,
+    /// Somebody vouches for it: its digest was given, or it is all that was given.
+    pub trusted: bool,
+}
+
+impl KnownManifest {
+    /// The proof, after every range was found right.
+    pub(super) fn proved(&self, expected: Option<Digest>, bytes: u64) -> Verified {
+        let of_image = expected.or_else(|| self.manifest.image_digest.clone());
+        Verified::of_ranges(of_image.unwrap_or_else(|| self.digest.clone()), bytes)
+    }
 }
 
 /// How to write.
@@ -65,11 +93,13 @@ pub struct WriteOptions {
     pub connections: u8,
     /// Whether to read the disk back and compare.
     pub verify_readback: bool,
+    /// Whether an image of undeclared format may be qcow2.
+    pub allow_qcow2: bool,
 }
 
 impl Default for WriteOptions {
     fn default() -> Self {
-        Self { connections: in_order::DEFAULT_CONNECTIONS, verify_readback: false }
+        Self { connections: in_order::DEFAULT_CONNECTIONS, verify_readback: false, allow_qcow2: true }
     }
 }
 
@@ -89,7 +119,8 @@ pub struct Written {
 }
 
 /// Writes the image to the disk. A stream that is not what it was declared to be, or does not fit by its own word, is
-/// refused with the disk untouched. After any other failure the disk has neither partition table nor boot sector. Dropping the future stops the threads.
+/// refused with the disk untouched. After any other failure the disk has neither partition table nor boot sector.
+/// Dropping the future stops the threads.
 pub async fn run(
     image: Image,
     options: WriteOptions,
@@ -99,41 +130,20 @@ pub async fn run(
 ) -> Result<Written, StreamError> {
     let stop = cancel.child_token();
     let _stop_on_drop = stop.clone().drop_guard();
-    let Image { object, body, format, expected } = image;
-    let length = object.length();
-    let (fetched, from_network) = mpsc::channel::<Item>(WIRE_BUFFERS);
-    let (digested, to_decode) = mpsc::channel::<Item>(WIRE_BUFFERS);
-    let (filled, to_write) = sync_channel::<Filled>(DISK_BUFFERS);
-
-    let sink = Sink::new(Ring::new(WIRE_BUFFERS, BUFFER_BYTES), fetched);
-    let fetch = tokio::spawn(fetch(object.clone(), body, options.connections, sink, stop.clone()));
-    let digest = stage("digest", {
-        let source = QueueSource::new(from_network, stop.clone());
-        move || digest(Digesting::new(source, expected), &digested)
-    });
-    let decode = stage("decode", {
-        let source = QueueSource::new(to_decode, stop.clone());
-        let source = Progress::new(source, report.clone(), length.unwrap_or(0));
-        let (target, stop) = (target.clone(), stop.clone());
-        let (object, network) = (object.clone(), Handle::current());
-        move || {
-            place::run(source, format, (&object, &network, &stop), &filled, &target)
-                .inspect_err(|_| stop.cancel())
-        }
-    });
-    let write = stage("write", {
-        let (target, stop) = (target.clone(), stop.clone());
-        move || write_body(&to_write, &target, options.verify_readback, &stop).inspect_err(|_| stop.cancel())
-    });
-
-    let fetch = fetch.await.unwrap_or(Err(StreamError::Died("fetch")));
-    let digest = digest.await.unwrap_or(Err(StreamError::Died("digest")));
-    let decode = decode.await.unwrap_or(Err(StreamError::Died("decode")));
-    let write = write.await.unwrap_or(Err(StreamError::Died("write")));
-    let (fetched, (verified, digested), decoded, body) = outcome(fetch, digest, decode, write, cancel)?;
-    let mut work = account(&object, [fetched, digested, decoded.work], &body);
-    let started = body.started;
-    let bytes = decoded.bytes;
+    let (object, manifest) = (image.object.clone(), image.proof.manifest.clone());
+    let outcomes = Stages::start(image, options, &target, &report, &stop).outcomes().await;
+    if cancel.is_cancelled() {
+        return Err(StreamError::Cancelled);
+    }
+    let Results { fetched, digested: (verified, digested), decoded, content, body } = outcomes.all()?;
+    let verified = match (verified, manifest) {
+        (Some(verified), _) => verified,
+        (None, Some(known)) if content.is_some() => known.proved(None, decoded.bytes),
+        (None, _) => return Err(StreamError::NoProof),
+    };
+    let before = [Some(fetched), Some(digested), Some(decoded.work), content];
+    let mut work = account(&object, before.into_iter().flatten(), &body);
+    let (started, bytes) = (body.started, decoded.bytes);
     let boot_area = BootArea { target, report, bytes, verify_readback: options.verify_readback };
     let last = stage("boot area", move || {
         boot_area.finish(&verified, &body.held_back).map(|read_back| (verified, read_back))
@@ -143,8 +153,114 @@ pub async fn run(
     Ok(Written { verified, format: decoded.format, bytes_written: bytes, started, work })
 }
 
-fn account(object: &Object, before: [StageWork; 3], body: &BodyWritten) -> WriteWork {
-    let stages: Vec<StageWork> = before.into_iter().chain(body.work.iter().cloned()).collect();
+/// A stage on its thread.
+type Running<T> = oneshot::Receiver<Result<T, StreamError>>;
+
+/// The stages at work.
+struct Stages {
+    fetch: JoinHandle<Result<StageWork, StreamError>>,
+    digest: Running<(Option<Verified>, StageWork)>,
+    decode: Running<Decoded>,
+    /// Only with a manifest.
+    content: Option<Running<StageWork>>,
+    write: Running<BodyWritten>,
+}
+
+impl Stages {
+    fn start(
+        image: Image,
+        options: WriteOptions,
+        target: &Arc<Target>,
+        report: &Arc<dyn StepReport>,
+        stop: &CancellationToken,
+    ) -> Self {
+        let Image { object, body, format, proof } = image;
+        let Proof { expected, manifest } = proof;
+        let (fetched, from_network) = mpsc::channel::<Item>(WIRE_BUFFERS);
+        let (digested, to_decode) = mpsc::channel::<Item>(WIRE_BUFFERS);
+        let (mut filled, to_write) = sync_channel::<Filled>(DISK_BUFFERS);
+        let declared = Declared { format, allow_qcow2: options.allow_qcow2, in_order: manifest.is_some() };
+
+        let sink = Sink::new(Ring::new(WIRE_BUFFERS, BUFFER_BYTES), fetched);
+        let fetch = tokio::spawn(fetch(object.clone(), body, options.connections, sink, stop.clone()));
+        let source = QueueSource::new(from_network, stop.clone());
+        let digest = stage("digest", move || digest(source, expected, &digested));
+        let content = manifest.map(|known| {
+            let (to_check, from_decoder) = sync_channel(1);
+            let checked = std::mem::replace(&mut filled, to_check);
+            let stop = stop.clone();
+            let check = move || content::check(&from_decoder, known.manifest, &checked);
+            stage("content digest", move || check().inspect_err(|_| stop.cancel()))
+        });
+        let source = QueueSource::new(to_decode, stop.clone());
+        let source = Progress::new(source, report.clone(), object.length().unwrap_or(0));
+        let (disk, network, halt) = (target.clone(), Handle::current(), stop.clone());
+        let decode = stage("decode", move || {
+            place::run(source, declared, (&object, &network, &halt), &filled, &disk)
+                .inspect_err(|_| halt.cancel())
+        });
+        let (disk, halt) = (target.clone(), stop.clone());
+        let write = stage("write", move || {
+            write_body(&to_write, &disk, options.verify_readback, &halt).inspect_err(|_| halt.cancel())
+        });
+        Self { fetch, digest, decode, content, write }
+    }
+
+    async fn outcomes(self) -> Outcomes {
+        async fn ended<T>(name: &'static str, stage: Running<T>) -> Result<T, StreamError> {
+            stage.await.unwrap_or(Err(StreamError::Died(name)))
+        }
+        Outcomes {
+            fetched: self.fetch.await.unwrap_or(Err(StreamError::Died("fetch"))),
+            digested: ended("digest", self.digest).await,
+            decoded: ended("decode", self.decode).await,
+            content: match self.content {
+                Some(content) => ended("content digest", content).await.map(Some),
+                None => Ok(None),
+            },
+            body: ended("write", self.write).await,
+        }
+    }
+}
+
+/// How the stages ended.
+struct Outcomes {
+    fetched: Result<StageWork, StreamError>,
+    digested: Result<(Option<Verified>, StageWork), StreamError>,
+    decoded: Result<Decoded, StreamError>,
+    content: Result<Option<StageWork>, StreamError>,
+    body: Result<BodyWritten, StreamError>,
+}
+
+struct Results {
+    fetched: StageWork,
+    digested: (Option<Verified>, StageWork),
+    decoded: Decoded,
+    content: Option<StageWork>,
+    body: BodyWritten,
+}
+
+impl Outcomes {
+    /// All results, or the error that is to blame.
+    fn all(self) -> Result<Results, StreamError> {
+        match (self.fetched, self.digested, self.decoded, self.content, self.body) {
+            (Ok(fetched), Ok(digested), Ok(decoded), Ok(content), Ok(body)) => {
+                Ok(Results { fetched, digested, decoded, content, body })
+            }
+            (fetched, digested, decoded, content, body) => {
+                let errors = [fetched.err(), digested.err(), decoded.err(), content.err(), body.err()];
+                Err(cause(errors.into_iter().flatten()))
+            }
+        }
+    }
+}
+
+pub(super) fn account(
+    object: &Object,
+    before: impl Iterator<Item = StageWork>,
+    body: &BodyWritten,
+) -> WriteWork {
+    let stages: Vec<StageWork> = before.chain(body.work.iter().cloned()).collect();
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     WriteWork {
         bottleneck: work::bottleneck(&stages),
@@ -156,50 +272,6 @@ fn account(object: &Object, before: [StageWork; 3], body: &BodyWritten) -> Write
         bytes_kept: 0,
         bytes_read_back: body.read_back,
         writer: body.method.to_owned(),
-    }
-}
-
-/// Runs `work` on a thread of its own. When it fails, the stages after it end when they have worked off their
-/// queues; stages that fail for their own reasons fire the token to stop those before them.
-fn stage<T: Send + 'static>(
-    name: &'static str,
-    work: impl FnOnce() -> Result<T, StreamError> + Send + 'static,
-) -> oneshot::Receiver<Result<T, StreamError>> {
-    let (sender, receiver) = oneshot::channel();
-    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        // Nobody listens when the future was dropped.
-        let _ = sender.send(work());
-    });
-    if let Err(error) = thread {
-        // The sender was dropped with the closure, so the stage counts as died.
-        tracing::error!(stage = name, %error, "no thread could be started");
-    }
-    receiver
-}
-
-type Stages = (StageWork, (Verified, StageWork), Decoded, BodyWritten);
-
-/// All results, or the error that came first in the order of the stages. `Stopped` and `Cancelled` of a stage only
-/// follow from another's.
-fn outcome(
-    fetch: Result<StageWork, StreamError>,
-    digest: Result<(Verified, StageWork), StreamError>,
-    decode: Result<Decoded, StreamError>,
-    write: Result<BodyWritten, StreamError>,
-    cancel: &CancellationToken,
-) -> Result<Stages, StreamError> {
-    if cancel.is_cancelled() {
-        return Err(StreamError::Cancelled);
-    }
-    match (fetch, digest, decode, write) {
-        (Ok(fetched), Ok(digested), Ok(decoded), Ok(body)) => Ok((fetched, digested, decoded, body)),
-        (fetch, digest, decode, write) => {
-            let errors = [fetch.err(), digest.err(), decode.err(), write.err()];
-            let consequence =
-                |error: &StreamError| matches!(error, StreamError::Stopped | StreamError::Cancelled);
-            let cause = errors.into_iter().flatten().min_by_key(|error| consequence(error));
-            Err(cause.unwrap_or(StreamError::Stopped))
-        }
     }
 }
 
@@ -215,85 +287,28 @@ async fn fetch(
     Ok(sink.clock.finish())
 }
 
+/// Digests what passes, when there is something to compare it with.
 fn digest(
-    mut source: Digesting<impl Blocks>,
+    mut source: QueueSource,
+    expected: Option<Digest>,
     next: &mpsc::Sender<Item>,
-) -> Result<(Verified, StageWork), StreamError> {
+) -> Result<(Option<Verified>, StageWork), StreamError> {
     let mut clock = StageClock::new("digest");
-    while let Some(block) = source.next_block_timed(&mut clock)? {
+    let mut hasher = expected.as_ref().map(|expected| Hasher::new(expected.algorithm()));
+    while let Some(block) = clock.wait(|| source.next_block())? {
+        if let Some(hasher) = &mut hasher {
+            hasher.update(block.as_ref());
+        }
         clock.bytes += block.as_ref().len() as u64;
         clock.wait(|| next.blocking_send(Some(block))).map_err(|_| StreamError::Stopped)?;
     }
     clock.wait(|| next.blocking_send(None)).map_err(|_| StreamError::Stopped)?;
-    let work = clock.finish();
-    Ok((source.finish()?, work))
-}
-
-/// The last stage, after all others.
-struct BootArea {
-    target: Arc<Target>,
-    report: Arc<dyn StepReport>,
-    /// Bytes of the image.
-    bytes: u64,
-    verify_readback: bool,
-}
-
-impl BootArea {
-    /// Writes the boot area of a proved image and makes the disk consistent with it. Says how many bytes were read
-    /// back.
-    fn finish(&self, verified: &Verified, held_back: &HeldBack) -> Result<u64, StreamError> {
-        self.report.progress(progress::RELEASING, verified.bytes(), verified.bytes());
-        let target = &self.target;
-        match gpt::table_kind(held_back.head(), target.sector()) {
-            TableKind::Gpt | TableKind::Mbr => {}
-            TableKind::GptOfOtherSectorSize(image) => {
-                let device = target.path().display().to_string();
-                return Err(StreamError::SectorSize { image, disk: target.sector(), device });
-            }
-            TableKind::None => return Err(StreamError::NoPartitionTable),
-        }
-        let settled = self
-            .release(verified, held_back)
-            .and_then(|read_back| settle(target, &*self.report).map(|()| read_back));
-        if settled.is_err() {
-            // What failed must not boot, though its bytes were right.
-            HeldBack::clear(target).ok();
-        }
-        settled
-    }
-
-    fn release(&self, verified: &Verified, held_back: &HeldBack) -> Result<u64, StreamError> {
-        held_back.release(verified, &self.target)?;
-        let read_back = match self.verify_readback {
-            true => compare_boot_area(&held_back.areas(), &self.target)?,
-            false => 0,
-        };
-        self.target.end_at(self.bytes)?;
-        Ok(read_back)
-    }
-}
-
-/// Makes a released disk consistent with its own size, and durable.
-fn settle(target: &Target, report: &dyn StepReport) -> Result<(), StreamError> {
-    match gpt::move_backup_to_end(target.file(), target.sector(), target.size()) {
-        Ok(BackupPlace::Moved) => tracing::info!("backup partition table moved to the end of the disk"),
-        Ok(BackupPlace::AtEnd | BackupPlace::NoGpt) => {}
-        Err(GptError::Io(source)) => {
-            return Err(crate::disk::TargetError::Flush { path: target.path().to_owned(), source }.into());
-        }
-        // The image is what was asked for, so this is its maker's business.
-        Err(error) => {
-            report.warning(format!("the backup partition table stays where the image has it: {error}"))
-        }
-    }
-    target.flush()?;
-    if let Err(error) = target.reread_partitions() {
-        report.warning(format!(
-            "the kernel did not read the new partition table of {}: {error}",
-            target.path().display()
-        ));
-    }
-    Ok(())
+    // The source has said that this is all.
+    let verified = match (hasher, expected) {
+        (Some(hasher), Some(expected)) => Some(digest::compare(hasher, expected, clock.bytes)?),
+        _ => None,
+    };
+    Ok((verified, clock.finish()))
 }
 
 #[cfg(test)]

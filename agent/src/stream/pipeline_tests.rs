@@ -52,7 +52,8 @@ impl Case {
         let job = Job {
             url: server.url("/image"),
             format: self.format,
-            digest: DigestSource::Value(self.expected),
+            digest: Some(DigestSource::Value(self.expected)),
+            manifest: None,
             authorization: None,
             fetch,
             write: self.options,
@@ -197,7 +198,7 @@ async fn what_can_be_refused_before_writing_leaves_the_disk_alone() {
             matches!(error, StreamError::Decode(DecodeError::Mismatch { .. }))
         }),
         ("qcow2", b"QFI\xfb\0\0\0\x03".to_vec(), ImageFormat::Auto, &|error| {
-            matches!(error, StreamError::Decode(DecodeError::NotInStream(ImageFormat::Qcow2)))
+            matches!(error, StreamError::Decode(DecodeError::Qcow2(_)))
         }),
         ("empty", Vec::new(), ImageFormat::Auto, &|error| matches!(error, StreamError::Empty)),
     ] {
@@ -254,7 +255,8 @@ async fn a_refusal_does_not_wait_for_a_silent_server() {
     let job = Job {
         url: server.url("/"),
         format: ImageFormat::Raw,
-        digest: DigestSource::Value(sha256(b"")),
+        digest: Some(DigestSource::Value(sha256(b""))),
+        manifest: None,
         authorization: None,
         fetch: FetchOptions::default(),
         write: WriteOptions::default(),

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    StreamError,
+    DecodeError, StreamError,
     chunks::{BlockChunks, Blocks, ChunkReader, One},
     decode::Decoder,
     detect::{SKIPPABLE_LOOK_AHEAD, detect},
@@ -32,29 +32,53 @@ pub(super) struct Decoded {
     pub(super) work: StageWork,
 }
 
+/// What was said of the image.
+#[derive(Clone, Copy)]
+pub(super) struct Declared {
+    pub(super) format: ImageFormat,
+    /// Whether [`ImageFormat::Auto`] may turn out to be qcow2.
+    pub(super) allow_qcow2: bool,
+    /// Whether its content must come in order.
+    pub(super) in_order: bool,
+}
+
+impl Declared {
+    /// The format of an image that begins with `head`.
+    pub(super) fn detect(self, head: &[u8]) -> Result<ImageFormat, StreamError> {
+        let head = head.get(..SKIPPABLE_LOOK_AHEAD).unwrap_or(head);
+        let format = detect(&mut ChunkReader::new(One::copy_of(head)), self.format)?.format;
+        if format == ImageFormat::Qcow2 && self.format == ImageFormat::Auto && !self.allow_qcow2 {
+            return Err(DecodeError::Mismatch { declared: ImageFormat::Raw, found: "qcow2" }.into());
+        }
+        Ok(format)
+    }
+}
+
 /// Unpacks all of `source`. `object`: the same image, for formats whose tables must be read first; `network` is where
 /// it is asked, until `stop`.
 pub(super) fn run(
     mut source: impl Blocks,
-    declared: ImageFormat,
+    declared: Declared,
     (object, network, stop): (&Arc<Object>, &Handle, &CancellationToken),
     filled: &SyncSender<Filled>,
     target: &Target,
 ) -> Result<Decoded, StreamError> {
     let mut clock = StageClock::new("decode");
     let first = clock.wait(|| source.next_block())?.ok_or(StreamError::Empty)?;
-    let head = first.as_ref().get(..SKIPPABLE_LOOK_AHEAD).unwrap_or(first.as_ref());
-    let format = detect(&mut ChunkReader::new(One::copy_of(head)), declared)?.format;
+    let format = declared.detect(first.as_ref())?;
     let source = Preceded { first: Some(first), rest: source };
     let out = Out { filled, target };
     let bytes = match format {
         ImageFormat::Raw => raw(source, object.length(), &out, &mut clock)?,
         ImageFormat::Qcow2 => {
+            if declared.in_order {
+                return Err(StreamError::ManifestUse("a qcow2 image"));
+            }
             let layout = clock.wait(|| network.block_on(stop.run_until_cancelled(Layout::read(object))));
             let layout = layout.unwrap_or(Err(StreamError::Cancelled))?;
             qcow2(source, layout, &out, &mut clock)?
         }
-        _ => packed(source, declared, &out, &mut clock)?,
+        format => packed(source, format, &out, &mut clock)?,
     };
     if bytes == 0 {
         return Err(StreamError::Empty);

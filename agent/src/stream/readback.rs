@@ -117,7 +117,7 @@ fn run(
 }
 
 /// Cuts a range into reads: direct ones as far as the end is aligned.
-fn pieces(range: Range<u64>) -> VecDeque<(u64, usize)> {
+pub(super) fn pieces(range: Range<u64>) -> VecDeque<(u64, usize)> {
     let mut pieces = VecDeque::new();
     let mut at = range.start;
     while at < range.end {

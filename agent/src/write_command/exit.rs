@@ -30,8 +30,17 @@ fn of_stream(error: &StreamError) -> u8 {
     match error {
         StreamError::Fetch(crate::stream::FetchError::Changed { .. })
         | StreamError::DigestMismatch { .. }
-        | StreamError::Checksum(_) => 4,
-        StreamError::Fetch(_) | StreamError::ChecksumFile(_) | StreamError::Late { .. } => 3,
+        | StreamError::Checksum(_)
+        | StreamError::Manifest { .. }
+        | StreamError::ManifestDigest { .. }
+        | StreamError::ManifestSize { .. }
+        | StreamError::ManifestOfOther { .. }
+        | StreamError::Range { .. } => 4,
+        StreamError::Fetch(_)
+        | StreamError::ChecksumFile(_)
+        | StreamError::ManifestFile(_)
+        | StreamError::Late { .. } => 3,
+        StreamError::NoProof | StreamError::ManifestUse(_) => 2,
         StreamError::Decode(_)
         | StreamError::TooLarge { .. }
         | StreamError::Empty

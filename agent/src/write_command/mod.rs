@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use bessemer_proto::{
     digest::{Digest, DigestAlgorithm, DigestError},
     secret::Secret,
-    step::{DigestSource, ImageFormat, ProxyArguments},
+    step::{DigestSource, ImageFormat, ManifestSource, ProxyArguments},
 };
 use clap::{ArgGroup, Args, ValueEnum, builder::PossibleValue};
 use tokio::signal::unix::{SignalKind, signal};
@@ -48,7 +48,10 @@ const LARGEST_CA: u64 = 1 << 20;
 /// 5 the image cannot be unpacked or does not fit; 6 the device is refused; 7 the device failed; 8 the device does not
 /// hold what was written; 130 cancelled; 1 anything else.
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("proof").required(true).multiple(false).args(["sha256", "sha512", "checksum_url"])))]
+#[command(
+    group(ArgGroup::new("digest").multiple(false).args(["sha256", "sha512", "checksum_url"])),
+    group(ArgGroup::new("proof").required(true).multiple(true).args(["sha256", "sha512", "checksum_url", "manifest"]))
+)]
 pub(crate) struct Write {
     /// Where the image is: http:// or https://.
     url: Url,
@@ -76,6 +79,13 @@ pub(crate) struct Write {
     /// File with the value of the Authorization header for URL, such as "Bearer …".
     #[arg(long, value_name = "FILE")]
     authorization_file: Option<PathBuf>,
+    /// Manifest of the image (JSON of `bessemer image manifest`, or bmap): only what the device lacks is fetched. Alone
+    /// it is trusted as a checksum file is; with a digest that it does not name, the whole device is read back.
+    #[arg(long, value_name = "URL")]
+    manifest: Option<Url>,
+    /// SHA-256 of the manifest: then its digests prove the image.
+    #[arg(long, value_name = "HEX", value_parser = sha256, requires = "manifest")]
+    manifest_sha256: Option<Digest>,
     /// Read the device back, past the page cache, and compare.
     #[arg(long)]
     verify_readback: bool,
@@ -166,16 +176,15 @@ async fn run(write: Write, shown: Arc<Shown>) -> Result<(), Failure> {
 
 impl Write {
     fn job(self) -> Result<Job, Failure> {
-        let digest = match (self.sha256.or(self.sha512), self.checksum_url) {
-            (Some(digest), _) => DigestSource::Value(digest),
-            (None, Some(url)) => DigestSource::Url { url, algorithm: None },
-            (None, None) => return Err(anyhow::anyhow!("one of the digests is needed").into()),
-        };
+        let by_url = self.checksum_url.map(|url| DigestSource::Url { url, algorithm: None });
+        let digest = self.sha256.or(self.sha512).map(DigestSource::Value).or(by_url);
+        let manifest_digest = self.manifest_sha256;
         let text = |path: &Option<PathBuf>| path.as_deref().map(read_text).transpose();
         Ok(Job {
             url: self.url,
             format: self.format.0,
             digest,
+            manifest: self.manifest.map(|url| ManifestSource { url, digest: manifest_digest }),
             authorization: text(&self.authorization_file)?.map(|text| Secret::new(text.trim())),
             fetch: FetchOptions {
                 ca_pem: text(&self.ca)?,
@@ -183,7 +192,11 @@ impl Write {
                 proxy: proxies(),
                 ..FetchOptions::default()
             },
-            write: WriteOptions { connections: self.connections, verify_readback: self.verify_readback },
+            write: WriteOptions {
+                connections: self.connections,
+                verify_readback: self.verify_readback,
+                allow_qcow2: true,
+            },
         })
     }
 }

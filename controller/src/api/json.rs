@@ -11,27 +11,46 @@ use super::{State, error::ApiError};
 
 /// Largest request body in bytes.
 const MAX_BYTES: usize = 1024 * 1024;
+/// The same where a config drive may come: 64 MiB that gzip could not shrink, in base64.
+const MAX_BYTES_WITH_CONFIG_DRIVE: usize = 100 * 1024 * 1024;
+/// Most values in a body, as many as fit into a small one: in memory each takes far more than on the wire.
+const MAX_VALUES: usize = MAX_BYTES / 2;
 /// How deep JSON may nest.
 const MAX_DEPTH: usize = 25;
 
 /// A JSON body; `null` when there is none.
 pub(super) struct JsonBody(pub(super) Value);
 
+/// A JSON body that may hold a config drive.
+pub(super) struct LargeJsonBody(pub(super) JsonBody);
+
 impl FromRequest<State> for JsonBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &State) -> Result<Self, ApiError> {
-        let bytes = to_bytes(request.into_body(), MAX_BYTES).await.map_err(|error| {
-            let inner = std::error::Error::source(&error);
-            if inner.is_some_and(|inner| inner.is::<http_body_util::LengthLimitError>()) {
-                let sentence = format!("The request body is larger than {MAX_BYTES} bytes.");
-                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, sentence)
-            } else {
-                ApiError::bad("The request body ended early.")
-            }
-        })?;
-        parse(&bytes).map(Self)
+        read(request, MAX_BYTES).await.map(Self)
     }
+}
+
+impl FromRequest<State> for LargeJsonBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &State) -> Result<Self, ApiError> {
+        read(request, MAX_BYTES_WITH_CONFIG_DRIVE).await.map(|value| Self(JsonBody(value)))
+    }
+}
+
+async fn read(request: Request, most: usize) -> Result<Value, ApiError> {
+    let bytes = to_bytes(request.into_body(), most).await.map_err(|error| {
+        let inner = std::error::Error::source(&error);
+        if inner.is_some_and(|inner| inner.is::<http_body_util::LengthLimitError>()) {
+            let sentence = format!("The request body is larger than {most} bytes.");
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, sentence)
+        } else {
+            ApiError::bad("The request body ended early.")
+        }
+    })?;
+    parse(&bytes)
 }
 
 impl JsonBody {
@@ -49,6 +68,9 @@ fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Value::Null);
     }
+    if more_values_than(bytes, MAX_VALUES) {
+        return Err(ApiError::bad(format!("The request body has more than {MAX_VALUES} values.")));
+    }
     let value: Value = serde_json::from_slice(bytes).map_err(|error| {
         ApiError::bad(format!(
             "The request body is not valid JSON (line {}, column {}).",
@@ -60,6 +82,21 @@ fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
         return Err(ApiError::bad(format!("The request body nests deeper than {MAX_DEPTH} levels.")));
     }
     Ok(value)
+}
+
+/// Counts what separates and opens values, outside of strings.
+fn more_values_than(bytes: &[u8], most: usize) -> bool {
+    let (mut values, mut in_string, mut escaped) = (0, false, false);
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b',' | b'[' | b'{' if !in_string => values += 1,
+            _ => {}
+        }
+    }
+    values > most
 }
 
 /// The recursion is bounded by the JSON parser's own limit of 128 levels.
@@ -81,6 +118,15 @@ mod tests {
         assert!(parse(nested(25).as_bytes()).is_ok());
         assert!(parse(nested(26).as_bytes()).is_err());
         assert!(parse(nested(100_000).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn bounds_the_number_of_values_but_not_what_strings_hold() {
+        let zeros = |count: usize| format!("[{}]", vec!["0"; count].join(","));
+        assert!(parse(zeros(MAX_VALUES).as_bytes()).is_ok());
+        assert!(parse(zeros(MAX_VALUES + 2).as_bytes()).is_err());
+        let text = Value::from(zeros(MAX_VALUES + 2) + "\"[,").to_string();
+        assert!(parse(text.as_bytes()).is_ok());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::{
     State,
     error::ApiError,
     fields::{self, NODE},
-    json::JsonBody,
+    json::{JsonBody, LargeJsonBody},
     layers::to_the_end,
     links::Context,
     node_patch::set_maintenance,
@@ -96,13 +96,16 @@ async fn provision(
     Extract(state): Extract<State>,
     context: Context,
     Path(ident): Path<String>,
-    body: JsonBody,
+    LargeJsonBody(body): LargeJsonBody,
 ) -> Result<Response, ApiError> {
     let mut body = body.object()?;
     let target = target(&mut body)?;
     let node = find(&state, &context, &ident).await?;
     let verb = verb(&target, &node, context.version)?;
     let arguments = arguments(body, verb, context.version)?;
+    if let Some(config_drive) = arguments.get("configdrive") {
+        refuse_newer_form(config_drive, verb, context.version)?;
+    }
     if matches!(verb, Verb::Rebuild | Verb::Undeploy) {
         refuse_protected(&node)?;
     }
@@ -143,6 +146,22 @@ fn arguments(
         }
     }
     Ok(body)
+}
+
+/// Which config drives a client of that version may send; Ironic answers 400.
+fn refuse_newer_form(config_drive: &Value, verb: Verb, version: Version) -> Result<(), ApiError> {
+    let (since, what) = match config_drive {
+        Value::Object(parts) if parts.contains_key("vendor_data") => (59, "vendor_data in a configdrive"),
+        Value::Object(_) => (56, "a configdrive that is a JSON object"),
+        _ if verb == Verb::Rebuild => (35, "a configdrive for a rebuild"),
+        _ => (1, ""),
+    };
+    if version.has(since) {
+        return Ok(());
+    }
+    Err(ApiError::bad(format!(
+        "The requested API version {version} does not know {what}: use 1.{since} or newer."
+    )))
 }
 
 // === power ===

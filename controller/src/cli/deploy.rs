@@ -11,6 +11,7 @@ use url::Url;
 use super::{
     arguments::hints,
     client::Client,
+    config_drive,
     node::{add, member},
     output::Output,
     wait,
@@ -45,6 +46,10 @@ pub(super) struct Deploy {
     /// smallest disk of at least 4 GiB.
     #[arg(long, value_name = "HINT")]
     root_device: Vec<String>,
+    /// What the machine finds as its config drive: an ISO 9660 or FAT image, a JSON file with user_data, meta_data,
+    /// network_data and vendor_data, a folder of such files, or a URL.
+    #[arg(long, value_name = "FILE|DIR|URL")]
+    config_drive: Option<String>,
     /// Deploys anew a node that is active.
     #[arg(long)]
     rebuild: bool,
@@ -82,11 +87,11 @@ impl Deploy {
     /// Runs it.
     pub(super) async fn run(self, client: &Client, output: &Output) -> anyhow::Result<()> {
         let wanted = self.instance_info().map_err(anyhow::Error::msg)?;
+        let request = self.request()?;
         let path = ["nodes", self.node.as_str()];
         let node = client.get(&path, &[("fields", "instance_info".to_owned())]).await?;
         client.patch(&path, &patch(&node["instance_info"], &wanted)).await?;
-        let target = if self.rebuild { "rebuild" } else { "active" };
-        client.put(&["nodes", &self.node, "states", "provision"], &json!({"target": target})).await?;
+        client.put(&["nodes", &self.node, "states", "provision"], &request).await?;
         if !self.watch {
             let sentence = format!(
                 "the deploy of node {0} has begun; `bessemer node show {0}` shows how far it is",
@@ -103,6 +108,14 @@ impl Deploy {
         let node = ended?;
         output.done(&format!("node {} is active", self.node), &node)?;
         Ok(())
+    }
+
+    fn request(&self) -> anyhow::Result<Value> {
+        let mut request = json!({"target": if self.rebuild { "rebuild" } else { "active" }});
+        if let Some(config_drive) = &self.config_drive {
+            request["configdrive"] = config_drive::read(config_drive)?;
+        }
+        Ok(request)
     }
 
     fn instance_info(&self) -> Result<Map<String, Value>, String> {

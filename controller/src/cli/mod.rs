@@ -2,6 +2,7 @@
 
 mod arguments;
 mod client;
+mod config_drive;
 mod deploy;
 mod image;
 mod logs;

@@ -153,9 +153,6 @@ fn refuse_unsupported(node: &Node) -> Result<(), ImageError> {
                 .to_owned(),
         ));
     }
-    if node.instance_info.get("configdrive").is_some_and(|value| !value.is_null()) {
-        return Err(wrong("configdrive in instance_info is not supported yet: remove it".to_owned()));
-    }
     Ok(())
 }
 

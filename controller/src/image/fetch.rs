@@ -129,6 +129,23 @@ impl Fetcher {
         })
     }
 
+    /// The whole of a small file; the error says what went wrong, without the URL.
+    pub(super) async fn read(&self, url: &Url, limit: usize) -> Result<Vec<u8>, String> {
+        let request = self.client.get(url.clone()).header(header::ACCEPT_ENCODING, "identity");
+        let mut answer = request.send().await.map_err(|error| problem_of(&error))?;
+        if answer.status() != StatusCode::OK {
+            return Err(format!("the source answered {}", answer.status()));
+        }
+        let mut content = Vec::new();
+        while let Some(piece) = answer.chunk().await.map_err(|error| problem_of(&error))? {
+            if content.len() + piece.len() > limit {
+                return Err(format!("it is larger than {limit} bytes"));
+            }
+            content.extend_from_slice(&piece);
+        }
+        Ok(content)
+    }
+
     /// Fetches an image into a file and says what it hashes to. A short body is an error.
     pub(super) async fn fetch(
         &self,
@@ -229,6 +246,10 @@ fn refused(url: &Url, status: StatusCode) -> ImageError {
 }
 
 fn failed(url: &Url, error: &reqwest::Error) -> ImageError {
+    source(url, format!("{}: check image_source and the network", problem_of(error)))
+}
+
+fn problem_of(error: &reqwest::Error) -> String {
     // The innermost cause says it best; the outer ones repeat the URL with its query.
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {
@@ -236,7 +257,7 @@ fn failed(url: &Url, error: &reqwest::Error) -> ImageError {
     }
     let what = if error.is_connect() { "no connection to the source" } else { "the transfer failed" };
     let inner = if error.source().is_some() { format!(" ({cause})") } else { String::new() };
-    source(url, format!("{what}{inner}: check image_source and the network"))
+    format!("{what}{inner}")
 }
 
 fn source(url: &Url, problem: String) -> ImageError {
@@ -258,7 +279,7 @@ fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
 }
 
 /// Without user, password and query: these are secrets.
-pub(super) fn plain(url: &Url) -> String {
+pub(crate) fn plain(url: &Url) -> String {
     let mut url = url.clone();
     // A URL that cannot have them has none.
     url.set_username("").ok();

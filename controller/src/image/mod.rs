@@ -22,6 +22,7 @@ use cache::{Cache, name_of};
 use check::{Source, Wanted};
 use content::Content;
 use fetch::Fetcher;
+pub(crate) use fetch::plain;
 pub use serve::router;
 use transfer::DiskFormat;
 
@@ -221,6 +222,22 @@ impl Images {
             proxy: ProxyArguments::default(),
             ..arguments(wanted, format, reach)
         })
+    }
+
+    /// The whole of a small file at an http(s) URL, fetched as images are. The error says what went wrong, without the
+    /// URL.
+    pub(crate) async fn read(&self, url: &Url, limit: usize) -> Result<Vec<u8>, String> {
+        self.inner.fetcher.read(url, limit).await
+    }
+
+    /// What agents put before paths of the file server.
+    pub(crate) fn url_for_agents(&self) -> &Url {
+        &self.inner.url_for_agents
+    }
+
+    /// What signs [`Self::url_for_agents`], when it is https.
+    pub(crate) fn served_ca_pem(&self) -> Option<String> {
+        self.inner.served_ca_pem.clone()
     }
 
     /// How long [`Self::stage`] may take.

@@ -132,7 +132,6 @@ async fn what_instance_info_lacks_or_gets_wrong_is_named() {
             "image_disk_format vmdk is not supported",
         ),
         (json!({"image_source": url, "image_checksum": sha, "kernel": "k"}), "partition images"),
-        (json!({"image_source": url, "image_checksum": sha, "configdrive": "x"}), "configdrive"),
         (json!({"image_source": 5, "image_checksum": sha}), "image_source in instance_info is not a text"),
         (json!({"image_source": url, "image_checksum": sha, "root_device": "big"}), "root_device is not"),
         (

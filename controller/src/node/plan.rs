@@ -18,10 +18,12 @@ pub struct PlannedStep {
     pub args: Dictionary,
 }
 
-/// The core steps of the `direct` deploy interface, with Ironic's names and priorities.
+/// The core steps of the `direct` deploy interface, with Ironic's names and priorities;
+/// `write_config_drive` is ours, Ironic's `write_image` does it.
 const DEPLOY: &[(&str, u32)] = &[
     ("deploy", 100),
     ("write_image", 80),
+    ("write_config_drive", 70),
     ("prepare_instance_boot", 60),
     ("tear_down_agent", 40),
     ("boot_instance", 20),
@@ -79,6 +81,7 @@ mod tests {
             [
                 "deploy.deploy",
                 "deploy.write_image",
+                "deploy.write_config_drive",
                 "deploy.prepare_instance_boot",
                 "deploy.tear_down_agent",
                 "deploy.boot_instance"

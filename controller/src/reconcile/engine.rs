@@ -25,6 +25,7 @@ use super::{
 use crate::{
     agents::Fleet,
     boot::MediaShelf,
+    config_drive::ConfigDrives,
     image::Images,
     node::ProvisionState,
     store::{NodeFilter, Store, StoreError},
@@ -40,6 +41,8 @@ pub struct Deps {
     pub shelf: MediaShelf,
     /// Images.
     pub images: Images,
+    /// Config drives.
+    pub config_drives: ConfigDrives,
     /// How to reach BMCs.
     pub open_bmc: OpenBmc,
     /// `[conductor]`.
@@ -78,6 +81,7 @@ impl Engine {
             fleet: deps.fleet,
             shelf: deps.shelf,
             images: deps.images,
+            config_drives: deps.config_drives,
             open_bmc: deps.open_bmc,
             config: deps.config,
             hostname: deps.hostname,

@@ -5,8 +5,8 @@ use std::error::Error;
 use bessemer_proto::ids::NodeId;
 
 use crate::{
-    bmc::BmcError, boot::BootError, drivers::DriverError, image::ImageError, node::ProvisionState,
-    store::StoreError,
+    bmc::BmcError, boot::BootError, config_drive::ConfigDriveError, drivers::DriverError, image::ImageError,
+    node::ProvisionState, store::StoreError,
 };
 
 /// Why a request about a node is refused.
@@ -88,7 +88,7 @@ macro_rules! fails_the_node {
         })*
     };
 }
-fails_the_node!(BmcError, BootError, ImageError, DriverError, serde_json::Error);
+fails_the_node!(BmcError, BootError, ImageError, ConfigDriveError, DriverError, serde_json::Error);
 
 /// An error with its causes, in one line: `last_error` is where an operator reads it.
 pub(crate) fn sentence(error: &(dyn Error + 'static)) -> String {

@@ -63,6 +63,7 @@ pub(crate) async fn abandon(node: &mut Node, cx: &Context) {
         tracing::warn!(node = %node.uuid, %error, "after a failed deploy: could not {what}");
     };
     cx.shelf.remove(node.uuid);
+    cx.config_drives.remove(node.uuid);
     if let Err(error) = cx.fleet.close(node.uuid).await {
         warn("close its boots", &error);
     }

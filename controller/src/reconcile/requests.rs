@@ -15,6 +15,7 @@ use super::{
     process, states, validate,
 };
 use crate::{
+    config_drive,
     node::{Node, Verb},
     store::HistoryEvent,
 };
@@ -33,6 +34,7 @@ impl Engine {
         verb: Verb,
         arguments: &Map<String, Value>,
     ) -> Result<(), RequestError> {
+        let config_drive = self.config_drive(arguments).await?;
         let guard = self.lock(node).await?;
         let mut node = self.inner.cx.store.node(&node.to_string()).await?;
         let transition = node.provision_state.next(verb).ok_or_else(|| RequestError::InvalidState {
@@ -41,6 +43,10 @@ impl Engine {
             state: node.provision_state,
         })?;
         refuse_arguments(arguments)?;
+        // Without one, a rebuild keeps what the node has, as in Ironic.
+        if let Some(config_drive) = config_drive {
+            node.instance_info.insert(config_drive::KEY.to_owned(), config_drive);
+        }
         self.check_verb(&node, verb)?;
         node.last_error = None;
         if verb == Verb::Abort {
@@ -71,6 +77,14 @@ impl Engine {
         drop(guard);
         self.poke(node.uuid);
         Ok(())
+    }
+
+    /// The config drive of a request, checked; done before the node is locked, since it can take a second.
+    async fn config_drive(&self, arguments: &Map<String, Value>) -> Result<Option<Value>, RequestError> {
+        let given = arguments.get(config_drive::KEY).filter(|value| !config_drive::is_empty(value)).cloned();
+        let Some(given) = given else { return Ok(None) };
+        let checked = self.inner.cx.config_drives.check(given).await;
+        checked.map(Some).map_err(|error| RequestError::Invalid(sentence(&error)))
     }
 
     /// Changes a node that nobody works on: waits up to three seconds for its reservation, lets `change` edit it,
@@ -112,6 +126,7 @@ impl Engine {
             )));
         }
         cx.shelf.remove(node.uuid);
+        cx.config_drives.remove(node.uuid);
         cx.fleet.close(node.uuid).await?;
         cx.memory.forget(node.uuid);
         cx.store.delete_node(node.uuid).await?;
@@ -182,7 +197,7 @@ fn refuse_protected(node: &Node) -> Result<(), RequestError> {
     }
 }
 
-/// What would be ignored is refused: an operator who asks for a config drive counts on it.
+/// What would be ignored is refused: an operator who asks for a step counts on it.
 fn refuse_arguments(arguments: &Map<String, Value>) -> Result<(), RequestError> {
     let is_empty = |value: &Value| match value {
         Value::Null | Value::Bool(false) => true,
@@ -191,7 +206,7 @@ fn refuse_arguments(arguments: &Map<String, Value>) -> Result<(), RequestError> 
         Value::String(text) => text.is_empty(),
         Value::Bool(true) | Value::Number(_) => false,
     };
-    match arguments.iter().find(|(_, value)| !is_empty(value)) {
+    match arguments.iter().find(|(name, value)| *name != config_drive::KEY && !is_empty(value)) {
         None => Ok(()),
         Some((name, _)) => Err(RequestError::Invalid(format!(
             "\"{}\" is not supported yet: leave it out.",

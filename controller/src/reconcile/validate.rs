@@ -6,6 +6,7 @@ use super::{
     error::{Validation, sentence},
 };
 use crate::{
+    config_drive::ConfigDrives,
     drivers::{self, Interface},
     node::{Node, firmware::WantedFirmware},
 };
@@ -54,7 +55,7 @@ impl Engine {
         match interface.kind {
             "power" | "management" => bmc(&self.inner.cx, node),
             "boot" => bmc(&self.inner.cx, node).and_then(|()| firmware(node)),
-            "deploy" => self.inner.cx.images.check(node).map_err(|error| sentence(&error)),
+            "deploy" => images(&self.inner.cx, node),
             _ => Ok(()),
         }
     }
@@ -72,7 +73,12 @@ pub(super) fn deployable(cx: &Context, node: &Node) -> Result<(), String> {
     }
     bmc(cx, node)?;
     firmware(node)?;
-    cx.images.check(node).map_err(|error| sentence(&error))
+    images(cx, node)
+}
+
+fn images(cx: &Context, node: &Node) -> Result<(), String> {
+    cx.images.check(node).map_err(|error| sentence(&error))?;
+    ConfigDrives::check_form(node).map_err(|error| sentence(&error))
 }
 
 fn bmc(cx: &Context, node: &Node) -> Result<(), String> {

@@ -13,6 +13,8 @@ const GIB: u64 = 1 << 30;
 const TEN_YEARS: i64 = 10 * 365 * 86400;
 const LOGIN: &str = "bessemer-demo login:";
 const DEPLOY_SECONDS: &str = "600";
+const SECRET: &str = "correct-horse-battery";
+const USER_DATA: &str = "#cloud-config\npassword: correct-horse-battery\n";
 
 /// Deploys the Debian image with the operator's command and waits for the login prompt.
 async fn deploy_and_log_in(site: &Site, image: &str, more: &[&str]) {
@@ -86,8 +88,14 @@ async fn secure_boot_machine_driven_by_the_openstack_client() {
         let row = shown.lines().find(|line| line.contains(&format!("| {interface} "))).unwrap_or_default();
         assert!(row.contains("True"), "{shown}");
     }
-    baremetal(&site, &["node", "deploy", NODE, "--wait", DEPLOY_SECONDS]).await;
+    let config_drive =
+        serde_json::json!({"meta_data": {"hostname": "web-7"}, "user_data": USER_DATA}).to_string();
+    let deploy = ["node", "deploy", NODE, "--config-drive", &config_drive, "--wait", DEPLOY_SECONDS];
+    baremetal(&site, &deploy).await;
     wait_for_login(&site).await;
+    assert_disk_has_config_drive(&site);
+    assert_eq!(site.node().await["instance_info"]["configdrive"], "******");
+    assert!(!site.controller_log().contains(SECRET) && !console(&site).contains(SECRET));
     assert!(site.machine().status().secure_boot_at_start);
 
     assert!(baremetal(&site, &["node", "show", NODE]).await.contains("active"));
@@ -99,6 +107,25 @@ async fn secure_boot_machine_driven_by_the_openstack_client() {
     baremetal(&site, &["node", "undeploy", NODE, "--wait", "120"]).await;
     baremetal(&site, &["node", "delete", NODE]).await;
     assert!(!baremetal(&site, &["node", "list"]).await.contains(NODE));
+}
+
+/// Programs that nobody here wrote find the config drive on the disk, and the user data in it.
+fn assert_disk_has_config_drive(site: &Site) {
+    let disk = site.machine().disk_path(0).unwrap();
+    let run = |program: &str, arguments: &[&str]| {
+        let output = std::process::Command::new(program).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let disk = disk.to_str().unwrap();
+    let table = run("sgdisk", &["--print", disk]);
+    let line = table.lines().find(|line| line.ends_with(" config-2")).unwrap_or_else(|| panic!("{table}"));
+    let first: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    let offset = (first * 512).to_string();
+    let found = run("blkid", &["-p", "-O", &offset, disk]);
+    assert!(found.contains("LABEL=\"config-2\""), "{found}");
+    let user_data = run("mtype", &["-i", &format!("{disk}@@{offset}"), "::openstack/latest/user_data"]);
+    assert_eq!(user_data, USER_DATA);
 }
 
 /// Enrols the machine, with a port, and makes it available.

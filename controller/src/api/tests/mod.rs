@@ -19,6 +19,7 @@ use super::{Config, State, router};
 use crate::{
     agents::{self, Authority, Fleet},
     bmc, boot,
+    config_drive::ConfigDrives,
     image::{self, Images},
     node::{Node, ProvisionState},
     reconcile::{self, Deps, Engine, Pokes},
@@ -52,11 +53,14 @@ impl Controller {
         let fleet =
             Fleet::new(agents::Config::default(), vec!["127.0.0.1:1".into()], store.clone(), authority, poke);
         let nowhere = Url::parse("http://127.0.0.1:1").unwrap();
+        let images =
+            Images::open(image::Config::default(), dir.path().join("images"), nowhere.clone(), None).unwrap();
         let deps = Deps {
             store: store.clone(),
             fleet: fleet.clone(),
-            shelf: boot::MediaShelf::new(boot::Config::default(), nowhere.clone()),
-            images: Images::open(image::Config::default(), dir.path().join("images"), nowhere, None).unwrap(),
+            shelf: boot::MediaShelf::new(boot::Config::default(), nowhere),
+            config_drives: ConfigDrives::new(images.clone()),
+            images,
             open_bmc: Arc::new(bmc::open),
             config: reconcile::Config::default(),
             hostname: "localhost.localdomain".into(),

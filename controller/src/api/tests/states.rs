@@ -153,3 +153,32 @@ async fn logs_are_read_from_where_one_stopped() {
     assert_eq!(rest["logs"][0]["message"], "three");
     assert_eq!(controller.get("/v1/nodes/n/logs?after=x").await.status, StatusCode::BAD_REQUEST);
 }
+
+#[tokio::test]
+async fn config_drives_are_taken_as_the_version_knows_them_and_never_shown() {
+    let controller = Controller::start().await;
+    controller.node("free", ProvisionState::Available).await;
+    controller.node("busy", ProvisionState::Active).await;
+    let ask = async |version: &str, node: &str, target: &str, drive: Value| {
+        let path = format!("/v1/nodes/{node}/states/provision");
+        let body = json!({"target": target, "configdrive": drive});
+        let answer = controller.send_at(version, Method::PUT, &path, body).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        answer.fault()
+    };
+    let parts = json!({"user_data": "hunter2"});
+    assert!(ask("1.55", "free", "active", parts.clone()).await.contains("use 1.56"));
+    assert!(ask("1.58", "free", "active", json!({"vendor_data": {}})).await.contains("use 1.59"));
+    assert!(ask("1.34", "busy", "rebuild", json!("H4sI")).await.contains("use 1.35"));
+    assert!(ask("1.9", "free", "active", json!("H4sI")).await.contains("not of whole gzip data"));
+    assert!(ask("1.56", "free", "active", json!({"soup": "hunter2"})).await.contains("has no part \"soup\""));
+    // Past the config drive the next thing is what the node lacks: it was taken, large as it is.
+    let large = json!({"user_data": "x".repeat(3 << 20)});
+    assert!(ask("1.56", "free", "active", large).await.contains("image_source"));
+    let node = controller.get("/v1/nodes/free").await.body;
+    assert_eq!(node["instance_info"], json!({}));
+
+    let drive = json!([{"op": "add", "path": "/instance_info/configdrive", "value": parts}]);
+    let answer = controller.send(Method::PATCH, "/v1/nodes/free", drive).await;
+    assert_eq!(answer.body["instance_info"], json!({"configdrive": "******"}));
+}

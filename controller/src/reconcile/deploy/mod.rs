@@ -7,6 +7,7 @@ mod boot_ramdisk;
 mod prepare_instance_boot;
 mod record;
 mod tear_down_agent;
+mod write_config_drive;
 mod write_image;
 
 use async_trait::async_trait;
@@ -65,6 +66,7 @@ pub(crate) fn step_of(step: &PlannedStep) -> Result<&'static dyn DeployStep, Fai
     Ok(match (step.interface.as_str(), step.step.as_str()) {
         ("deploy", "deploy") => &boot_ramdisk::BootRamdisk,
         ("deploy", "write_image") => &write_image::WriteImage,
+        ("deploy", "write_config_drive") => &write_config_drive::WriteConfigDrive,
         ("deploy", "prepare_instance_boot") => &prepare_instance_boot::PrepareInstanceBoot,
         ("deploy", "tear_down_agent") => &tear_down_agent::TearDownAgent,
         ("deploy", "boot_instance") => &boot_instance::BootInstance,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bessemer_proto::{
     ids::{BootId, StepId},
-    step::{SetBootEntryResult, WriteImageReceipt},
+    step::{SetBootEntryResult, WriteConfigDriveResult, WriteImageReceipt},
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,9 @@ pub(crate) struct Record {
     pub(crate) steps: BTreeMap<String, StepId>,
     /// What was written.
     pub(super) receipt: Option<WriteImageReceipt>,
+    /// Where its config drive is.
+    #[serde(default)]
+    pub(super) config_drive: Option<WriteConfigDriveResult>,
     /// How the firmware finds it.
     pub(super) boot_entry: Option<SetBootEntryResult>,
 }
@@ -61,6 +64,7 @@ impl Record {
             "booted_at": self.booted_at,
             "finished_at": Utc::now(),
             "receipt": serde_json::to_value(&self.receipt)?,
+            "config_drive": serde_json::to_value(&self.config_drive)?,
             "boot_entry": serde_json::to_value(&self.boot_entry)?,
         }))
     }

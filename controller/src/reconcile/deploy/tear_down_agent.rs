@@ -27,6 +27,7 @@ impl DeployStep for TearDownAgent {
         machine::eject(&bmc).await?;
         cx.fleet.close(node.uuid).await?;
         cx.shelf.remove(node.uuid);
+        cx.config_drives.remove(node.uuid);
         Ok(Progress::Done)
     }
 }

@@ -23,6 +23,7 @@ impl State for Deleting {
         machine::eject(&bmc).await?;
         cx.fleet.close(node.uuid).await?;
         cx.shelf.remove(node.uuid);
+        cx.config_drives.remove(node.uuid);
         forget_instance(node);
         Ok(Outcome::go(ProvisionState::Cleaning))
     }
@@ -30,6 +31,7 @@ impl State for Deleting {
     /// The instance is gone even when its machine cannot be reached, as in Ironic; its agent is shut out.
     async fn clean_up(&self, node: &mut Node, cx: &Context) {
         cx.shelf.remove(node.uuid);
+        cx.config_drives.remove(node.uuid);
         if let Err(error) = cx.fleet.close(node.uuid).await {
             tracing::warn!(node = %node.uuid, %error, "could not close the node's boots");
         }

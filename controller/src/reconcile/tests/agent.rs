@@ -7,8 +7,8 @@ use bessemer_proto::{
     boot_parameters::{BootParameters, region},
     digest::Digest,
     step::{
-        BootEntryMethod, ImageFormat, SetBootEntryResult, WriteImageArguments, WriteImageReceipt,
-        WrittenDevice,
+        BootEntryMethod, ImageFormat, SetBootEntryResult, WriteConfigDriveArguments, WriteConfigDriveResult,
+        WriteImageArguments, WriteImageReceipt, WrittenDevice,
     },
     v1::{
         AgentEvent, ControllerCommand, EnrollRequest, Hello, StepFinished, StepStarted, StepStatus,
@@ -21,6 +21,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use serde_json::{Value, json};
+use sha2::Digest as _;
 use tokio::{net::TcpStream, sync::mpsc};
 use tokio_rustls::TlsConnector;
 use tokio_stream::wrappers::ReceiverStream;
@@ -122,7 +123,7 @@ async fn session(
     let (events, stream) = mpsc::channel(16);
     let Ok(commands) = client.session(ReceiverStream::new(stream)).await else { return };
     let mut commands = commands.into_inner();
-    let supported = ["inspect", "write_image", "set_boot_entry", "power_off"];
+    let supported = ["inspect", "write_image", "write_config_drive", "set_boot_entry", "power_off"];
     let hello = Hello {
         agent_version: "1".into(),
         boot_id: parameters.boot.to_string(),
@@ -173,6 +174,10 @@ async fn carry_out(machine: &Machine, id: &str, name: &str, arguments: &str) -> 
             finished.error = "the body was short".into();
         }
     }
+    if name == "write_config_drive" && matches!(treatment, None | Some(Treatment::Slow(_))) {
+        let content = config_drive(arguments).await;
+        machine.lock().config_drive = Some(content);
+    }
     Some(finished)
 }
 
@@ -194,6 +199,15 @@ fn result(name: &str, arguments: &str) -> Value {
             })
             .unwrap()
         }
+        "write_config_drive" => serde_json::to_value(WriteConfigDriveResult {
+            device: "/dev/sda".into(),
+            partition: 3,
+            partition_offset: 1 << 30,
+            partition_size: 64 << 20,
+            bytes_written: 1,
+            reused: false,
+        })
+        .unwrap(),
         "set_boot_entry" => serde_json::to_value(SetBootEntryResult {
             method: BootEntryMethod::RemovablePath,
             loader: None,
@@ -202,6 +216,21 @@ fn result(name: &str, arguments: &str) -> Value {
         })
         .unwrap(),
         _ => json!({}),
+    }
+}
+
+/// Fetches it as the agent does: again, while the controller that offered it is starting.
+async fn config_drive(arguments: &str) -> Vec<u8> {
+    let arguments: WriteConfigDriveArguments = serde_json::from_str(arguments).unwrap();
+    loop {
+        if let Ok(answer) = super::http_client().get(arguments.url.reveal()).send().await
+            && answer.status() == 200
+        {
+            let content = answer.bytes().await.unwrap().to_vec();
+            assert_eq!(arguments.digest.bytes(), &sha2::Sha256::digest(&content)[..]);
+            return content;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

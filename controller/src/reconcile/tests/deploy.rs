@@ -220,3 +220,40 @@ async fn an_undeploy_that_cannot_reach_the_bmc_ends_in_error_without_the_instanc
     let node = world.reaches(id, ProvisionState::Available).await;
     assert_eq!(node.last_error, None);
 }
+
+#[tokio::test]
+async fn a_config_drive_is_written_after_the_image_and_not_offered_for_longer() {
+    let world = World::new().await;
+    let id = world.available().await;
+    let arguments = json!({"configdrive": config_drive::tests::packed(&config_drive::tests::iso())});
+    world.engine.provision(id, Verb::Deploy, arguments.as_object().unwrap()).await.unwrap();
+    let node = world.reaches(id, ProvisionState::Active).await;
+    assert_eq!(node.instance_info["configdrive"], arguments["configdrive"]);
+    assert_eq!(node.driver_internal_info["last_deploy"]["config_drive"]["partition"], 3);
+    {
+        let machine = world.machine.lock();
+        assert_eq!(machine.done, ["write_image", "write_config_drive", "set_boot_entry", "power_off"]);
+        assert!(machine.config_drive.as_deref() == Some(&config_drive::tests::iso()));
+    }
+    assert!(!world.engine.inner.cx.config_drives.has(id));
+    // A rebuild that names none keeps it, and it goes with the instance.
+    world.machine.lock().config_drive = None;
+    world.ask(id, Verb::Rebuild).await.unwrap();
+    world.reaches(id, ProvisionState::Active).await;
+    assert!(world.machine.lock().config_drive.is_some());
+    world.ask(id, Verb::Undeploy).await.unwrap();
+    let node = world.reaches(id, ProvisionState::Available).await;
+    assert!(node.instance_info.is_empty());
+}
+
+#[tokio::test]
+async fn a_config_drive_that_fails_is_not_offered_for_longer() {
+    let world = World::new().await;
+    let id = world.available().await;
+    world.machine.lock().steps = [("write_config_drive", Treatment::Fail)].into();
+    let arguments = json!({"configdrive": {"user_data": "x"}});
+    world.engine.provision(id, Verb::Deploy, arguments.as_object().unwrap()).await.unwrap();
+    let node = world.reaches(id, ProvisionState::DeployFailed).await;
+    assert!(node.last_error.unwrap().contains("the agent's write_config_drive: the body was short"));
+    assert!(!world.engine.inner.cx.config_drives.has(id));
+}

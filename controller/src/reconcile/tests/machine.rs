@@ -52,6 +52,8 @@ pub(super) struct State {
     /// No agent ever calls.
     pub(super) silent: bool,
     pub(super) steps: HashMap<&'static str, Treatment>,
+    /// What the agent fetched to write.
+    pub(super) config_drive: Option<Vec<u8>>,
     /// Steps that were carried out, by name.
     pub(super) done: Vec<String>,
     agent: Option<AbortHandle>,

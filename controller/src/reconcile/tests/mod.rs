@@ -24,6 +24,7 @@ use crate::{
     agents::{self, Fleet, authority::Authority},
     bmc::BmcError,
     boot::{self, MediaShelf},
+    config_drive::{self, ConfigDrives},
     image::{self, Images},
     node::{Node, ProvisionState, Verb},
     store::Store,
@@ -183,7 +184,8 @@ impl Life {
         let images = Images::open(image::Config::default(), folder.join("state/images"), base, None).unwrap();
         let servers = CancellationToken::new();
         tokio::spawn(fleet.clone().serve(agents_listener, servers.clone()));
-        let router = boot::router(shelf.clone());
+        let config_drives = ConfigDrives::new(images.clone());
+        let router = boot::router(shelf.clone()).merge(config_drive::router(config_drives.clone()));
         tokio::spawn(crate::files::serve(files_listener, router, servers.clone()));
         let bmc = machine.clone();
         let engine = Engine::start(Deps {
@@ -191,6 +193,7 @@ impl Life {
             fleet,
             shelf,
             images,
+            config_drives,
             open_bmc: Arc::new(move |node| match node.driver_info.contains_key("redfish_address") {
                 true => Ok(bmc.bmc()),
                 false => Err(BmcError::DriverInfo("redfish_address is missing in driver_info".into())),

@@ -49,6 +49,25 @@ async fn a_controller_killed_during_the_write_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_controller_killed_before_the_config_drive_is_fetched_offers_it_again() {
+    let mut world = World::new().await;
+    world.machine.lock().steps = [("write_config_drive", Treatment::Slow(400))].into();
+    let id = world.available().await;
+    let arguments = json!({"configdrive": {"user_data": "x"}});
+    world.engine.provision(id, Verb::Deploy, arguments.as_object().unwrap()).await.unwrap();
+    let is_there = |node: &Node| {
+        let shown = node.deploy_step.get("step").and_then(Value::as_str) == Some("write_config_drive");
+        shown && node.provision_state == ProvisionState::WaitCallBack
+    };
+    world.until(id, |node| is_there(node) || !node.provision_state.is_moving()).await;
+    world.kill().await;
+    world.reaches(id, ProvisionState::Active).await;
+    let machine = world.machine.lock();
+    assert!(machine.config_drive.is_some());
+    assert_eq!(machine.done.iter().filter(|done| *done == "write_config_drive").count(), 1);
+}
+
+#[tokio::test]
 async fn a_controller_killed_during_the_boot_entry_loses_nothing() {
     killed_at("prepare_instance_boot", true).await;
 }

@@ -45,9 +45,13 @@ async fn what_a_deploy_lacks_is_said_at_once() {
     assert!(error.contains("capability boot_mode:x is not known"), "{error}");
     let error = edit(|node| node.maintenance = true).await;
     assert!(error.contains("provisioning operation can't be performed"), "{error}");
-    let arguments = json!({"configdrive": {"user_data": "x"}, "deploy_steps": []});
+    let arguments = json!({"configdrive": {"user_data": "x"}, "deploy_steps": [{}]});
     let refused = world.engine.provision(id, Verb::Deploy, arguments.as_object().unwrap()).await;
-    assert!(sentence_of(refused).contains("\"configdrive\" is not supported yet"));
+    assert!(sentence_of(refused).contains("\"deploy_steps\" is not supported yet"));
+    let arguments = json!({"configdrive": "H4sI"});
+    let refused = world.engine.provision(id, Verb::Deploy, arguments.as_object().unwrap()).await;
+    assert!(sentence_of(refused).contains("not of whole gzip data"));
+    assert!(!world.node(id).await.instance_info.contains_key("configdrive"));
     assert_eq!(world.node(id).await.provision_state, ProvisionState::Available);
     assert!(!world.machine.lock().asked.contains(&"on".to_owned()));
 }
