@@ -11,7 +11,7 @@ use crate::{
 };
 
 const TEE_SHA256SUM: &str = "curl | tee sha256sum | dd";
-const QEMU_IMG: &str = "qemu-img convert -W -t none";
+const QEMU_IMG: &str = "qemu-img convert -m 1 -t none";
 const BMAPTOOL: &str = "bmaptool copy --bmap";
 
 /// One goal and what came of it.

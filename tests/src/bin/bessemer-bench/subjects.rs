@@ -107,13 +107,13 @@ impl Source<'_> {
         Ok(subject)
     }
 
-    /// `qemu-img convert` from the server: no digest.
+    /// `qemu-img convert` from the server: no digest. One coroutine: with more, QEMU 7.2 often hangs when it reads over http.
     pub(crate) fn qemu_img(&self) -> Subject {
         let format = if self.form == Form::Qcow2 { "qcow2" } else { "raw" };
         let url = self.url();
         let script =
-            format!("qemu-img convert -n -W -t none -f {format} -O raw '{url}' \"$DISK\"\nsync \"$DISK\"");
-        Subject::new("qemu-img convert -W -t none", format!("set -e; {script}"))
+            format!("qemu-img convert -n -m 1 -t none -f {format} -O raw '{url}' \"$DISK\"\nsync \"$DISK\"");
+        Subject::new("qemu-img convert -m 1 -t none", format!("set -e; {script}"))
     }
 
     /// A copy in RAM and `qemu-img convert` from there: what a user does who wants a digest, or has no http in QEMU.
@@ -122,7 +122,7 @@ impl Source<'_> {
         let script = format!(
             "set -e; trap 'rm -f image' EXIT; curl -fsS '{url}' -o image
 openssl dgst -{} -r image > sum
-qemu-img convert -n -W -t none -O raw image \"$DISK\"; sync \"$DISK\"",
+qemu-img convert -n -W -t none -f qcow2 -O raw image \"$DISK\"; sync \"$DISK\"",
             self.algorithm
         );
         let mut subject = Subject::new("curl -o RAM; openssl; qemu-img", script);
