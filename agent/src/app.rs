@@ -53,7 +53,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write an image to a disk, verified, without a controller.
+    // Its help, exit codes included, is that of its arguments.
     Write(Box<write_command::Write>),
 }
 

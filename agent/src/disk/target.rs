@@ -228,6 +228,10 @@ impl Target {
         self.makes_zeros.load(Ordering::Relaxed)
     }
 
+    pub(super) fn make_no_zeros(&self) {
+        self.makes_zeros.store(false, Ordering::Relaxed);
+    }
+
     /// Makes a range zero: by the device where it guarantees zeros (never by discarding), else by writing them.
     /// True when the device did it.
     pub fn zero(&self, range: std::ops::Range<u64>) -> Result<bool, TargetError> {
@@ -239,7 +243,7 @@ impl Target {
                 Ok(()) => return Ok(true),
                 Err(Errno::EOPNOTSUPP | Errno::EINVAL | Errno::ENOSYS) => {
                     tracing::info!(device = %self.path.display(), "the device makes no zeros itself; writing them");
-                    self.makes_zeros.store(false, Ordering::Relaxed);
+                    self.make_no_zeros();
                 }
                 Err(errno) => {
                     return Err(self.write_error(range.start, 0, errno.into()));

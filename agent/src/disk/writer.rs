@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Writes under way: enough for a fast disk, few enough for a slow one.
-const DEPTH: u32 = 6;
+const DEPTH: u32 = 4;
 
 /// Writes to one target.
 pub struct Writer {
@@ -92,7 +92,14 @@ impl Writer {
         }
     }
 
-    fn finish_one(&mut self) -> Result<(), TargetError> {
+    /// True while writes are under way.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.queue.as_ref().is_some_and(|queue| queue.under_way().next().is_some())
+    }
+
+    /// Waits for one of the writes that are under way.
+    pub fn finish_one(&mut self) -> Result<(), TargetError> {
         let Some(queue) = &mut self.queue else { return Ok(()) };
         let finished = queue.finish_one().map_err(|source| self.target.write_error(0, 0, source))?;
         match finished {
@@ -118,7 +125,7 @@ impl Writer {
 
     /// Waits for all writes.
     pub fn drain(&mut self) -> Result<(), TargetError> {
-        while self.queue.as_ref().is_some_and(|queue| queue.under_way().next().is_some()) {
+        while self.is_busy() {
             self.finish_one()?;
         }
         Ok(())
@@ -137,3 +144,7 @@ impl Target {
         TargetError::Write { path: self.path().to_owned(), offset, length, source }
     }
 }
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

@@ -255,3 +255,7 @@ impl ReadBack {
         StreamError::ReadBack { device: self.target.path().display().to_string(), offset, length }
     }
 }
+
+#[cfg(test)]
+#[path = "by_manifest_tests.rs"]
+mod tests;

@@ -90,7 +90,7 @@ impl Job {
         }
         let (object, body) = Object::open(fetcher, &self.url, report).await?;
         if let Some(known) = manifest.clone().filter(|_| object.has_ranges())
-            && self.is_raw(&object).await?
+            && self.is_raw_with_ranges(&object).await?
         {
             check_same_image(&known.manifest, expected.as_ref(), Object::length(&object).unwrap_or(0))?;
             return Ok(Prepared::Ranges(by_manifest::Known { object, known, expected }));
@@ -99,9 +99,17 @@ impl Job {
         Ok(Prepared::Stream(Box::new(Image { object, body, format: self.format, proof })))
     }
 
-    async fn is_raw(&self, object: &Arc<Object>) -> Result<bool, StreamError> {
+    /// Whether it is raw and can be had by ranges.
+    async fn is_raw_with_ranges(&self, object: &Arc<Object>) -> Result<bool, StreamError> {
         let length = Object::length(object).unwrap_or(0).min(SKIPPABLE_LOOK_AHEAD as u64);
-        let head = object.read_at(0, usize::try_from(length).unwrap_or(SKIPPABLE_LOOK_AHEAD)).await?;
+        let head = object.read_at(0, usize::try_from(length).unwrap_or(SKIPPABLE_LOOK_AHEAD)).await;
+        let head = match head {
+            // The server only says that it has ranges: the image is checked as it passes.
+            Err(StreamError::Fetch(FetchError::NoRanges { .. } | FetchError::WrongRange { .. })) => {
+                return Ok(false);
+            }
+            head => head?,
+        };
         let declared = Declared { format: self.format, allow_qcow2: self.write.allow_qcow2, in_order: true };
         Ok(declared.detect(&head)? == ImageFormat::Raw)
     }

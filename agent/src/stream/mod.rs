@@ -19,6 +19,8 @@ pub mod fetch;
 pub mod fuzzing;
 mod gzip;
 pub mod held_back;
+#[cfg(test)]
+mod hostile_tests;
 pub mod job;
 mod lz4_frames;
 mod lz4_header;

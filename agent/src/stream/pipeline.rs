@@ -43,9 +43,9 @@ use crate::{
 /// Length of a buffer.
 pub(super) const BUFFER_BYTES: usize = 1 << 20;
 /// Buffers between server and decoder, and for raw images disk.
-const WIRE_BUFFERS: usize = 8;
+const WIRE_BUFFERS: usize = 7;
 /// Buffers between decoder and disk.
-pub(super) const DISK_BUFFERS: usize = 8;
+pub(super) const DISK_BUFFERS: usize = 7;
 
 /// What to write.
 pub struct Image {

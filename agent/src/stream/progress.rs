@@ -9,7 +9,7 @@ use super::{StreamError, chunks::Blocks};
 use crate::{disk::buffer::Block, steps::StepReport};
 
 /// People and networks need no more than this.
-const INTERVAL: Duration = Duration::from_millis(250);
+pub(super) const INTERVAL: Duration = Duration::from_millis(250);
 
 /// The name of the stage while bytes flow.
 pub const WRITING: &str = "writing";

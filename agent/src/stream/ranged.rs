@@ -4,7 +4,7 @@
 use std::{
     ops::Range as Bytes,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
         mpsc::SyncSender,
     },
@@ -56,6 +56,7 @@ pub(super) struct Ranged {
     /// Ranges in a row that the disk did not hold.
     misses: AtomicU32,
     done: AtomicU64,
+    reported: Mutex<Instant>,
     kept: AtomicU64,
 }
 
@@ -86,6 +87,7 @@ impl Ranged {
             next: AtomicUsize::new(0),
             misses: AtomicU32::new(0),
             done: AtomicU64::new(0),
+            reported: Mutex::new(Instant::now()),
             kept: AtomicU64::new(0),
         }
     }
@@ -114,7 +116,14 @@ impl Ranged {
 
     fn is_done(&self, bytes: u64) {
         let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.report.progress(progress::WRITING, done, self.manifest.data_bytes());
+        let total = self.manifest.data_bytes();
+        // Who comes while another reports has nothing to add.
+        if let Ok(mut reported) = self.reported.try_lock()
+            && (done == total || reported.elapsed() >= progress::INTERVAL)
+        {
+            *reported = Instant::now();
+            self.report.progress(progress::WRITING, done, total);
+        }
     }
 
     /// Whether to look if the disk holds the range already. The boot area is always written anew.

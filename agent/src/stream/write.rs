@@ -2,7 +2,10 @@
 
 use std::{
     ops::Range,
-    sync::{Arc, mpsc::Receiver},
+    sync::{
+        Arc,
+        mpsc::{Receiver, TryRecvError},
+    },
     time::Instant,
 };
 
@@ -67,11 +70,11 @@ pub fn write_body(
         if cancel.is_cancelled() {
             return Err(StreamError::Cancelled);
         }
-        match disk.clock.wait(|| filled.recv()) {
-            Ok(Filled::Data { block, offset }) => disk.data(block, offset)?,
-            Ok(Filled::Zeros(range)) => disk.zeros(range)?,
-            Ok(Filled::End) => return disk.finish(),
-            Ok(Filled::Begin) | Err(_) => return Err(StreamError::Stopped),
+        match disk.next(filled)? {
+            Filled::Data { block, offset } => disk.data(block, offset)?,
+            Filled::Zeros(range) => disk.zeros(range)?,
+            Filled::End => return disk.finish(),
+            Filled::Begin => return Err(StreamError::Stopped),
         }
     }
 }
@@ -100,6 +103,23 @@ impl DiskWrites {
             zeroed: 0,
             clock: StageClock::new("write"),
         })
+    }
+
+    /// What comes next. While nothing comes, writes are finished: the stages before may wait for their buffers.
+    fn next(&mut self, filled: &Receiver<Filled>) -> Result<Filled, StreamError> {
+        loop {
+            match filled.try_recv() {
+                Ok(next) => return Ok(next),
+                Err(TryRecvError::Disconnected) => return Err(StreamError::Stopped),
+                Err(TryRecvError::Empty) if self.writer.is_busy() => {
+                    self.writer.finish_one()?;
+                    self.hand_over()?;
+                }
+                Err(TryRecvError::Empty) => {
+                    return self.clock.wait(|| filled.recv()).map_err(|_| StreamError::Stopped);
+                }
+            }
+        }
     }
 
     fn data(&mut self, block: Block, offset: u64) -> Result<(), StreamError> {

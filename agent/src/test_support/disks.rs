@@ -78,17 +78,28 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
 /// A file or loop device that still has old content everywhere.
 pub(crate) struct TestDisk {
     pub(crate) path: PathBuf,
-    backing: PathBuf,
+    /// The file that holds the content.
+    pub(crate) backing: PathBuf,
     loop_device: bool,
-    _folder: tempfile::TempDir,
+    _folder: Option<tempfile::TempDir>,
 }
 
 impl TestDisk {
     pub(crate) fn file(length: usize) -> Self {
+        Self::with(&vec![0xa5; length])
+    }
+
+    /// A file with this content.
+    pub(crate) fn with(content: &[u8]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let backing = folder.path().join("disk");
-        std::fs::write(&backing, vec![0xa5; length]).unwrap();
-        Self { path: backing.clone(), backing, loop_device: false, _folder: folder }
+        std::fs::write(&backing, content).unwrap();
+        Self { path: backing.clone(), backing, loop_device: false, _folder: Some(folder) }
+    }
+
+    /// A file that is there.
+    pub(crate) fn of(backing: PathBuf) -> Self {
+        Self { path: backing.clone(), backing, loop_device: false, _folder: None }
     }
 
     /// A file that takes no memory to make.
@@ -104,13 +115,19 @@ impl TestDisk {
     }
 
     /// The same content as a loop device.
-    pub(crate) fn attached(mut self, sector: u32) -> Option<Self> {
+    pub(crate) fn attached(self, sector: u32) -> Option<Self> {
+        self.attached_with(sector, &[])
+    }
+
+    /// The same with more options for losetup.
+    pub(crate) fn attached_with(mut self, sector: u32, options: &[&str]) -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
             eprintln!("skipped: loop devices need root");
             return None;
         }
         let output = Command::new("losetup")
             .args(["--find", "--show", "--partscan", "--direct-io=off", "--sector-size", &sector.to_string()])
+            .args(options)
             .arg(&self.backing)
             .output()
             .expect("losetup (util-linux) is installed");
@@ -131,6 +148,42 @@ impl Drop for TestDisk {
         if self.loop_device {
             let _ = Command::new("losetup").arg("--detach").arg(&self.path).status();
         }
+    }
+}
+
+/// A file system in memory that is soon full.
+pub(crate) struct SmallFileSystem(tempfile::TempDir);
+
+impl SmallFileSystem {
+    /// `None`, with the reason on standard error, when nothing can be mounted.
+    pub(crate) fn mount(bytes: usize) -> Option<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: mounting needs root");
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let size = format!("size={bytes}");
+        let none = nix::mount::MsFlags::empty();
+        nix::mount::mount(Some("tmpfs"), folder.path(), Some("tmpfs"), none, Some(size.as_str())).unwrap();
+        Some(Self(folder))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// A file that promises more than there is room for.
+    pub(crate) fn sparse_file(&self, length: u64) -> PathBuf {
+        let path = self.path().join("disk");
+        std::fs::File::create(&path).unwrap().set_len(length).unwrap();
+        path
+    }
+}
+
+impl Drop for SmallFileSystem {
+    fn drop(&mut self) {
+        // Lazily: a loop device may take a moment to let go of its file.
+        let _ = nix::mount::umount2(self.path(), nix::mount::MntFlags::MNT_DETACH);
     }
 }
 

@@ -1,9 +1,10 @@
-//! What several rooms' tests need: an HTTP server that misbehaves on order, disk images, loop devices, a machine
+//! What several rooms' tests need: an HTTP server that misbehaves on order, a proxy, disk images, loop devices, a machine
 //! of folders.
 
 pub(crate) mod disks;
 pub(crate) mod esp;
 pub(crate) mod machine;
+pub(crate) mod proxy;
 pub(crate) mod server;
 
 use std::sync::Mutex;

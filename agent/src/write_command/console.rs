@@ -78,7 +78,7 @@ impl Shown {
             ProgressStyle::None => {}
             ProgressStyle::Bar | ProgressStyle::Auto => {
                 let rate = receipt.bytes_written as f64 / receipt.seconds.max(0.001);
-                eprintln!(
+                let line = format!(
                     "{}{}: {} written and proved in {:.1} s ({}/s); {}; slowest stage: {}",
                     if self.style == ProgressStyle::Bar { "\r\x1b[K" } else { "" },
                     receipt.device.name,
@@ -88,6 +88,7 @@ impl Shown {
                     receipt.digest,
                     receipt.work.bottleneck.as_deref().unwrap_or("none"),
                 );
+                say(&line, "\n");
             }
         }
     }
@@ -98,7 +99,7 @@ impl Shown {
             emit(&Event::Error { exit_code: failure.code(), message: message.clone() });
         }
         let clear = if self.style == ProgressStyle::Bar { "\r\x1b[K" } else { "" };
-        eprintln!("{clear}bessemer-agent: {message}");
+        say(&format!("{clear}bessemer-agent: {message}"), "\n");
     }
 
     /// Bytes a second since the last call.
@@ -123,7 +124,7 @@ impl StepReport for Shown {
                     Some(percent) => format!("{percent:3} % of {}", human_size(bytes_total)),
                     None => human_size(bytes_done),
                 };
-                eprint!("\r\x1b[K{stage}: {part}, {}/s", human_size(bytes_per_second));
+                say(&format!("\r\x1b[K{stage}: {part}, {}/s", human_size(bytes_per_second)), "");
             }
             ProgressStyle::Auto | ProgressStyle::None => {}
         }
@@ -132,11 +133,16 @@ impl StepReport for Shown {
     fn warning(&self, message: String) {
         match self.style {
             ProgressStyle::Json => emit(&Event::Warning { message: &message }),
-            ProgressStyle::Bar => eprintln!("\r\x1b[Kwarning: {message}"),
-            ProgressStyle::Auto => eprintln!("warning: {message}"),
+            ProgressStyle::Bar => say(&format!("\r\x1b[Kwarning: {message}"), "\n"),
+            ProgressStyle::Auto => say(&format!("warning: {message}"), "\n"),
             ProgressStyle::None => {}
         }
     }
+}
+
+/// To standard error. Not `eprint`, which panics when nobody reads: the write goes on all the same.
+fn say(text: &str, end: &str) {
+    let _ = write!(std::io::stderr().lock(), "{text}{end}");
 }
 
 fn emit(event: &Event<'_>) {

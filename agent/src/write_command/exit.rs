@@ -1,10 +1,16 @@
 //! Exit codes: which kind of thing went wrong. Scripts depend on them; docs/write.md lists them.
 
-use crate::{disk::ClaimError, stream::StreamError};
+use crate::{
+    disk::ClaimError,
+    stream::{FetchError, StreamError},
+};
 
 /// Why the command ends.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
+    /// An argument, or what it names, is of no use.
+    #[error(transparent)]
+    Arguments(anyhow::Error),
     /// The device was not taken.
     #[error(transparent)]
     Claim(#[from] ClaimError),
@@ -19,6 +25,7 @@ pub(super) enum Failure {
 impl Failure {
     pub(super) fn code(&self) -> u8 {
         match self {
+            Self::Arguments(_) => 2,
             Self::Claim(_) => 6,
             Self::Stream(error) => of_stream(error),
             Self::Other(_) => 1,
@@ -28,7 +35,13 @@ impl Failure {
 
 fn of_stream(error: &StreamError) -> u8 {
     match error {
-        StreamError::Fetch(crate::stream::FetchError::Changed { .. })
+        StreamError::Fetch(
+            FetchError::Ca(_)
+            | FetchError::Certificate(_)
+            | FetchError::Authorization
+            | FetchError::Proxy { .. },
+        ) => 2,
+        StreamError::Fetch(FetchError::Changed { .. })
         | StreamError::DigestMismatch { .. }
         | StreamError::Checksum(_)
         | StreamError::Manifest { .. }

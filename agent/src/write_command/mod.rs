@@ -42,9 +42,11 @@ use crate::{
 /// A CA file is text of a few KiB.
 const LARGEST_CA: u64 = 1 << 20;
 
-/// Writes the image at URL to DEVICE. The disk gets its partition table only when every byte is proved.
+/// Writes the image at URL to DEVICE, verified, without a controller.
 ///
-/// Exit codes: 0 written and proved; 2 wrong arguments; 3 the image server; 4 the bytes are not the ones asked for;
+/// The disk gets its partition table only when every byte is proved.
+///
+/// Exit codes: 0 written and proved; 2 wrong arguments or unusable files that they name; 3 the image server; 4 the bytes are not the ones asked for;
 /// 5 the image cannot be unpacked or does not fit; 6 the device is refused; 7 the device failed; 8 the device does not
 /// hold what was written; 130 cancelled; 1 anything else.
 #[derive(Debug, Args)]
@@ -54,7 +56,8 @@ const LARGEST_CA: u64 = 1 << 20;
 )]
 pub(crate) struct Write {
     /// Where the image is: http:// or https://.
-    url: Url,
+    // Parsed later: a URL may hold a password, and clap shows what it cannot parse.
+    url: String,
     /// The whole disk, such as /dev/sda, or a regular file.
     device: PathBuf,
     /// SHA-256 of the image as served.
@@ -65,7 +68,7 @@ pub(crate) struct Write {
     sha512: Option<Digest>,
     /// A checksum file (SHA256SUMS, BSD or a bare digest) that lists the image.
     #[arg(long, value_name = "URL")]
-    checksum_url: Option<Url>,
+    checksum_url: Option<String>,
     /// How the image is packed. The content decides; another format than the declared one is an error.
     #[arg(long, value_enum, default_value = "auto")]
     format: Format,
@@ -82,7 +85,7 @@ pub(crate) struct Write {
     /// Manifest of the image (JSON of `bessemer image manifest`, or bmap): only what the device lacks is fetched. Alone
     /// it is trusted as a checksum file is; with a digest that it does not name, the whole device is read back.
     #[arg(long, value_name = "URL")]
-    manifest: Option<Url>,
+    manifest: Option<String>,
     /// SHA-256 of the manifest: then its digests prove the image.
     #[arg(long, value_name = "HEX", value_parser = sha256, requires = "manifest")]
     manifest_sha256: Option<Digest>,
@@ -165,26 +168,32 @@ async fn run(write: Write, shown: Arc<Shown>) -> Result<(), Failure> {
         on_signal.cancel();
     });
     let path = write.device.clone();
-    let job = write.job()?;
+    let job = write.job().map_err(Failure::Arguments)?;
     let claimed = tokio::task::spawn_blocking(move || disk::claim_path(&path, &Roots::default()));
     let (device, target) = claimed.await.context("claiming the device broke off")??;
     let target = Arc::new(target);
-    let written = job.run(target.clone(), shown.clone(), &cancel).await?;
+    let written = job.run(target.clone(), shown.clone(), &cancel).await.inspect_err(|_| {
+        // A file that was empty is empty again: half an image would look like a disk of that size.
+        target.end_at(0).ok();
+    })?;
     shown.finished(&job::receipt(&device, &target, written, started));
     Ok(())
 }
 
 impl Write {
-    fn job(self) -> Result<Job, Failure> {
-        let by_url = self.checksum_url.map(|url| DigestSource::Url { url, algorithm: None });
+    fn job(self) -> Result<Job, anyhow::Error> {
+        let url = |url: Option<String>, name| url.map(|url| parse(&url, name)).transpose();
+        let by_url = url(self.checksum_url, "--checksum-url")?;
+        let by_url = by_url.map(|url| DigestSource::Url { url, algorithm: None });
         let digest = self.sha256.or(self.sha512).map(DigestSource::Value).or(by_url);
         let manifest_digest = self.manifest_sha256;
+        let manifest = url(self.manifest, "--manifest")?;
         let text = |path: &Option<PathBuf>| path.as_deref().map(read_text).transpose();
         Ok(Job {
-            url: self.url,
+            url: parse(&self.url, "URL")?,
             format: self.format.0,
             digest,
-            manifest: self.manifest.map(|url| ManifestSource { url, digest: manifest_digest }),
+            manifest: manifest.map(|url| ManifestSource { url, digest: manifest_digest }),
             authorization: text(&self.authorization_file)?.map(|text| Secret::new(text.trim())),
             fetch: FetchOptions {
                 ca_pem: text(&self.ca)?,
@@ -199,6 +208,12 @@ impl Write {
             },
         })
     }
+}
+
+fn parse(url: &str, argument: &str) -> Result<Url, anyhow::Error> {
+    let url = Url::parse(url).with_context(|| format!("{argument} is no URL"))?;
+    anyhow::ensure!(matches!(url.scheme(), "http" | "https"), "{argument} is neither http:// nor https://");
+    Ok(url)
 }
 
 fn read_text(path: &Path) -> Result<String, anyhow::Error> {

@@ -37,11 +37,17 @@ const IMAGE_KEYS: &[&str] = &[
 pub(super) struct Deploy {
     /// UUID or name of the node.
     node: String,
-    /// The disk image: raw, or raw packed by gzip or zstd.
+    /// The disk image: raw, raw packed by gzip, xz, zstd, bzip2 or lz4, or qcow2.
     #[arg(long, value_name = "URL")]
     image: Url,
     #[command(flatten)]
     digest: Digest,
+    /// The manifest of a raw image, made by `bessemer image manifest` or bmaptool: only what the disk lacks is fetched.
+    #[arg(long, value_name = "URL")]
+    manifest: Option<Url>,
+    /// SHA-256 of the manifest: then it proves the image without reading the disk back.
+    #[arg(long, value_name = "HEX", value_parser = hexadecimal::<64>, requires = "manifest")]
+    manifest_sha256: Option<String>,
     /// Which disk to write: a JSON object, or KEY=VALUE several times (serial, wwn, size, name, …). Default: the
     /// smallest disk of at least 4 GiB.
     #[arg(long, value_name = "HINT")]
@@ -130,6 +136,12 @@ impl Deploy {
         }
         if let Some(url) = &self.digest.checksum_url {
             info.insert("image_checksum".into(), url.as_str().into());
+        }
+        if let Some(url) = &self.manifest {
+            info.insert("image_manifest".into(), url.as_str().into());
+        }
+        if let Some(sha256) = &self.manifest_sha256 {
+            info.insert("image_manifest_checksum".into(), sha256.clone().into());
         }
         if !self.root_device.is_empty() {
             info.insert("root_device".into(), hints(&self.root_device)?.into());

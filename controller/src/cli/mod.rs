@@ -62,7 +62,7 @@ enum Command {
     #[command(subcommand)]
     Image(image::ImageCommand),
     /// Writes an operating system to a machine's disk and boots it.
-    Deploy(deploy::Deploy),
+    Deploy(Box<deploy::Deploy>),
 }
 
 /// Parses the command line and runs what it says. 0: done. 1: failed, the reason is on standard error.

@@ -58,13 +58,23 @@ pub struct DiskDefinition {
     pub serial: Option<String>,
     /// World wide name; `Sata` and `Scsi` only, the other buses have none.
     pub wwn: Option<u64>,
+    /// Writes that touch this byte fail with `EIO`. Raw disks only.
+    pub write_error_at: Option<u64>,
 }
 
 impl DiskDefinition {
     /// An empty raw disk of `size_bytes`.
     #[must_use]
     pub fn new(bus: DiskBus, size_bytes: u64) -> Self {
-        Self { path: None, format: DiskFormat::Raw, size_bytes, bus, serial: None, wwn: None }
+        Self {
+            path: None,
+            format: DiskFormat::Raw,
+            size_bytes,
+            bus,
+            serial: None,
+            wwn: None,
+            write_error_at: None,
+        }
     }
 }
 

@@ -126,8 +126,8 @@ fn attach_disk(
         DiskFormat::Qcow2 => "qcow2",
     };
     // The host's power never fails here, so flushes need not reach its disk.
-    let file = escape(path);
-    add("drive", format!("if=none,id=disk{number},format={format},file={file},cache=unsafe,discard=unmap"));
+    let file = drive_file(disk, path);
+    add("drive", format!("if=none,id=disk{number},format={format},{file},cache=unsafe,discard=unmap"));
     if disk.bus == DiskBus::Scsi {
         add("device", format!("virtio-scsi-pci,id=scsi{number}"));
     }
@@ -150,6 +150,18 @@ fn attach_disk(
     }
     device.push_str(index);
     add("device", device);
+}
+
+/// The file, behind QEMU's fault injector (`blkdebug`) when writes shall fail.
+fn drive_file(disk: &DiskDefinition, path: &Path) -> String {
+    let path = escape(path);
+    let Some(byte) = disk.write_error_at else { return format!("file={path}") };
+    format!(
+        "file.driver=blkdebug,file.image.driver=file,file.image.filename={path},\
+         file.inject-error.0.event=none,file.inject-error.0.iotype=write,file.inject-error.0.errno=5,\
+         file.inject-error.0.sector={},werror=report,rerror=report",
+        byte / 512
+    )
 }
 
 fn attach_media(machine: &MachineDefinition, start: &Start<'_>, add: &mut impl FnMut(&str, String)) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bessemer_tests::lab::{Firmware, MachineDefinition, image_server::ImageFault};
+use bessemer_tests::lab::{DiskBus, DiskDefinition, Firmware, MachineDefinition, image_server::ImageFault};
 use sha2::{Digest as _, Sha256};
 
 use crate::site::{NODE, Setup, Site};
@@ -63,6 +63,52 @@ async fn bad_images_never_boot_and_are_never_called_a_success() {
 
     let error = deploy_fails(&site, &site.url("nothing.raw"), &sha256).await;
     assert!(error.contains("404"), "{error}");
+}
+
+/// A connection that breaks costs a request, not the deploy; and what the disk holds is not fetched again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_connection_is_resumed_and_a_rebuild_keeps_what_is_there() {
+    let site = Site::start(Setup::new(machine())).await;
+    site.enrol().await;
+    let (url, sha256) = make_image(&site, "resumed.raw");
+    let once = ImageFault { truncate_at: Some(10 * MIB as u64 + 7), times: Some(1), ..ImageFault::default() };
+    site.images.fault("resumed.raw", once);
+    let image = ["--image", &url, "--sha256", &sha256, "--watch", "--timeout", "400"];
+    site.must(&[&["deploy", NODE], &image[..]].concat()).await;
+    let work = receipt(&site.node().await)["work"].clone();
+    assert_eq!(work["retries"], 1, "{work:#}");
+
+    let file = site.folder().join("resumed.raw");
+    let manifest = site.folder().join("resumed.json");
+    let (from, to) = (file.to_str().unwrap(), manifest.to_str().unwrap());
+    site.must(&["image", "manifest", from, "--write-to", to]).await;
+    let manifest_sha256 = hex::encode(Sha256::digest(std::fs::read(&manifest).unwrap()));
+    let manifest = site.publish(&manifest);
+    let by_manifest = ["--rebuild", "--manifest", &manifest, "--manifest-sha256", &manifest_sha256];
+    site.must(&[&["deploy", NODE], &image[..], &by_manifest[..]].concat()).await;
+    let work = receipt(&site.node().await)["work"].clone();
+    // All but both ends, which are held back until everything is proved.
+    assert!(work["bytes_kept"].as_u64() >= Some(20 * MIB as u64), "{work:#}");
+    assert!(work["bytes_fetched"].as_u64() < Some(4 * MIB as u64), "{work:#}");
+}
+
+fn receipt(node: &serde_json::Value) -> &serde_json::Value {
+    &node["driver_internal_info"]["last_deploy"]["receipt"]
+}
+
+/// A disk whose writes fail in the middle is named, with the place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_is_said_to_fail() {
+    let mut machine = machine();
+    machine.disks = vec![DiskDefinition {
+        write_error_at: Some(17 << 20),
+        ..DiskDefinition::new(DiskBus::Virtio, 5 << 30)
+    }];
+    let site = Site::start(Setup::new(machine)).await;
+    site.enrol().await;
+    let (url, sha256) = make_image(&site, "good.raw");
+    let error = deploy_fails(&site, &url, &sha256).await;
+    assert!(error.contains("/dev/vda") && error.contains("the disk may be broken"), "{error}");
 }
 
 /// The machine loses power while its disk is written.

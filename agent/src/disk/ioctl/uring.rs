@@ -28,7 +28,13 @@ pub struct Write {
 pub struct WriteQueue {
     ring: IoUring,
     file: OwnedFd,
-    slots: Vec<Option<Write>>,
+    slots: Vec<Option<Slot>>,
+}
+
+/// A write and how much of it is done.
+struct Slot {
+    write: Write,
+    done: usize,
 }
 
 impl WriteQueue {
@@ -41,7 +47,7 @@ impl WriteQueue {
 
     /// The writes that are under way.
     pub fn under_way(&self) -> impl Iterator<Item = &Write> {
-        self.slots.iter().flatten()
+        self.slots.iter().flatten().map(|slot| &slot.write)
     }
 
     /// True when one must finish before another can begin.
@@ -54,21 +60,23 @@ impl WriteQueue {
     pub fn begin(&mut self, write: Write) -> io::Result<()> {
         let free = self.slots.iter().position(Option::is_none);
         let free = free.ok_or_else(|| io::Error::from(io::ErrorKind::WouldBlock))?;
-        self.submit(free, write)
+        self.submit(free, Slot { write, done: 0 })
     }
 
-    fn submit(&mut self, slot: usize, write: Write) -> io::Result<()> {
-        let bytes = write.block.as_ref().as_ref().get(write.bytes.clone());
+    /// Begins what is left of a write.
+    fn submit(&mut self, number: usize, slot: Slot) -> io::Result<()> {
+        let Slot { write, done } = &slot;
+        let bytes = write.block.as_ref().as_ref().get(write.bytes.start + done..write.bytes.end);
         let bytes = bytes.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
         let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
         let entry = opcode::Write::new(Fd(self.file.as_raw_fd()), bytes.as_ptr(), length)
-            .offset(write.offset)
+            .offset(write.offset + *done as u64)
             .build()
-            .user_data(slot as u64);
-        let Some(place) = self.slots.get_mut(slot) else {
+            .user_data(number as u64);
+        let Some(place) = self.slots.get_mut(number) else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
-        *place = Some(write);
+        *place = Some(slot);
         // SAFETY: the bytes are in the heap buffer of a block that the slot keeps alive and unchanged until the
         // completion of this entry is taken; the descriptor is owned by the queue, which waits for all completions
         // before it goes.
@@ -93,20 +101,19 @@ impl WriteQueue {
     /// a short write is begun again.
     pub fn finish_one(&mut self) -> io::Result<Option<(Write, io::Result<()>)>> {
         while self.under_way().next().is_some() {
-            let Some((slot, result)) = self.completion()? else { continue };
-            let Some(mut write) = self.slots.get_mut(slot).and_then(Option::take) else { continue };
-            match usize::try_from(result) {
-                Err(_) => return Ok(Some((write, Err(io::Error::from_raw_os_error(-result))))),
-                Ok(0) if !write.bytes.is_empty() => {
-                    return Ok(Some((write, Err(io::ErrorKind::WriteZero.into()))));
-                }
-                Ok(done) if done < write.bytes.len() => {
-                    write.bytes.start += done;
-                    write.offset += done as u64;
-                    self.submit(slot, write)?;
-                }
-                Ok(_) => return Ok(Some((write, Ok(())))),
+            let Some((number, result)) = self.completion()? else { continue };
+            let Some(slot) = self.slots.get_mut(number).and_then(Option::take) else { continue };
+            let done = match usize::try_from(result) {
+                Err(_) => return Ok(Some((slot.write, Err(io::Error::from_raw_os_error(-result))))),
+                Ok(count) => slot.done + count,
+            };
+            if done >= slot.write.bytes.len() {
+                return Ok(Some((slot.write, Ok(()))));
             }
+            if done == slot.done {
+                return Ok(Some((slot.write, Err(io::ErrorKind::WriteZero.into()))));
+            }
+            self.submit(number, Slot { done, ..slot })?;
         }
         Ok(None)
     }
@@ -137,3 +144,7 @@ impl Drop for WriteQueue {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "uring_tests.rs"]
+mod tests;

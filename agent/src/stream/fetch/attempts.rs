@@ -28,6 +28,11 @@ impl Attempts {
         Self { most: most.max(1), failed: 0, failed_ever: 0, since: 0, backoff, report }
     }
 
+    /// Gives up after `most` failures, if it would not earlier.
+    pub(super) fn limit(&mut self, most: u32) {
+        self.most = self.most.min(most);
+    }
+
     /// Bytes arrived.
     pub(super) fn progress(&mut self, bytes: u64) {
         self.since += bytes;

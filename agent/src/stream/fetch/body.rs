@@ -18,6 +18,9 @@ use super::{
 /// A server that sends less than this in a read timeout is taken for stalled, though it is not silent.
 const LEAST_IN_A_TIMEOUT: u64 = 16 << 10;
 
+/// Attempts of a body that is one of several.
+const ATTEMPTS_OF_ONE_OF_MANY: u32 = 3;
+
 /// Bytes of an object in order.
 pub struct Body {
     object: Arc<Object>,
@@ -54,6 +57,12 @@ impl Body {
         let attempts = object.attempts();
         let pace = Pace::default();
         Self { object, position, end, whole: false, response: None, skip: 0, attempts, pace }
+    }
+
+    /// One of several bodies at once: whoever waits for it has another way.
+    pub(super) fn impatient(mut self) -> Self {
+        self.attempts.limit(ATTEMPTS_OF_ONE_OF_MANY);
+        self
     }
 
     /// The offset of the next byte.
@@ -120,8 +129,10 @@ impl Body {
     async fn connect(&mut self) -> Result<(), FetchError> {
         self.pace = Pace::default();
         match self.object.request(self.position, self.end.filter(|_| !self.whole)).await? {
-            Part::Range(response) => {
+            Part::Range(response, total) => {
                 self.skip = 0;
+                // A range may end before the object does.
+                self.end = self.end.or(total);
                 self.response = Some(response);
             }
             // Going through the whole object again is worth it only for its rest.

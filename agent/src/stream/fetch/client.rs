@@ -156,8 +156,14 @@ impl Fetcher {
     }
 
     async fn send(&self, url: &Url, range: Option<&RangeRequest<'_>>) -> Result<Response, FetchError> {
-        let mut request = self.client.get(url.clone()).header(header::ACCEPT_ENCODING, "identity");
-        if let Some(credentials) = self.credentials.as_ref().filter(|known| known.origin == url.origin()) {
+        let credentials = self.credentials.as_ref().filter(|known| known.origin == url.origin());
+        let mut address = url.clone();
+        if credentials.is_some() {
+            // The client would make a second Authorization header of a user in the URL.
+            let _ = address.set_username("").and_then(|()| address.set_password(None));
+        }
+        let mut request = self.client.get(address).header(header::ACCEPT_ENCODING, "identity");
+        if let Some(credentials) = credentials {
             request = request.header(header::AUTHORIZATION, credentials.value.clone());
         }
         if let Some(range) = range {
@@ -180,7 +186,12 @@ impl Fetcher {
 }
 
 fn proxies(arguments: &ProxyArguments) -> Result<Vec<Proxy>, FetchError> {
-    let exceptions = arguments.no_proxy.as_deref().and_then(NoProxy::from_string);
+    let exceptions = arguments.no_proxy.as_deref().unwrap_or_default();
+    if exceptions.split(',').any(|entry| entry.trim() == "*") {
+        // The client's own star is for names and leaves out addresses.
+        return Ok(Vec::new());
+    }
+    let exceptions = NoProxy::from_string(exceptions);
     let mut proxies = Vec::new();
     for (scheme, url) in [("http", &arguments.http), ("https", &arguments.https)] {
         let Some(url) = url.as_ref().filter(|url| !url.is_empty()) else { continue };

@@ -25,7 +25,7 @@ pub const MOST_CONNECTIONS: u8 = 8;
 /// Without being told: enough for servers that limit each connection.
 pub const DEFAULT_CONNECTIONS: u8 = 4;
 /// Bytes under way in all range requests.
-const WINDOW: u64 = 8 << 20;
+const WINDOW: u64 = 6 << 20;
 /// A rate is taken over this time and this many bytes.
 const MEASURE: (Duration, u64) = (Duration::from_millis(750), 2 * WINDOW);
 /// Less than this is not worth more connections.
@@ -157,7 +157,7 @@ impl Climb {
         if self.now > 1 && rate < self.before * WORTH_IT {
             self.now /= 2;
             self.settled = true;
-        } else if others > 0.25 {
+        } else if others > 0.1 {
             // The network is not what is waited for.
             self.settled = self.now > 1;
         } else if self.now < self.most {
@@ -228,7 +228,7 @@ impl<'a> Parallel<'a> {
             return false;
         }
         self.next = range.end;
-        let mut body = self.object.range(range);
+        let mut body = self.object.range(range).impatient();
         // Bounded by the length of the part.
         let (sender, receiver) = mpsc::unbounded_channel();
         self.tasks.spawn(async move {

@@ -55,8 +55,8 @@ pub struct Object {
 
 /// The answer to a request for part of an object.
 pub(super) enum Part {
-    /// The part, from where it was asked for.
-    Range(Response),
+    /// The part, from where it was asked for, and the length of the object where the answer tells it.
+    Range(Response, Option<u64>),
     /// The whole object from its start: the server takes no ranges.
     Whole(Response),
 }
@@ -164,7 +164,7 @@ impl Object {
             });
         };
         self.identity.same(&Identity::of(response.headers(), sent.total), &self.shown)?;
-        Ok(Part::Range(response))
+        Ok(Part::Range(response, sent.total))
     }
 }
 

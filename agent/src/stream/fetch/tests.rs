@@ -144,6 +144,23 @@ async fn credentials_stay_with_their_host_and_out_of_messages() {
 }
 
 #[tokio::test]
+async fn a_request_has_one_authorization() {
+    let server = Server::start(|_| Reply::ok("x"));
+    let mut url = server.url("/image");
+    url.set_username("user").unwrap();
+    url.set_password(Some("pass")).unwrap();
+    let given = fetcher(&server).with_authorization(&url, &Secret::new("Bearer given")).unwrap();
+    read(given, &url, 10).await.unwrap();
+    read(fetcher(&server), &url, 10).await.unwrap();
+    let sent = |request: &String| {
+        let lines = request.lines().filter(|line| line.to_lowercase().starts_with("authorization:"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let sent: Vec<_> = server.requests().iter().map(sent).collect();
+    assert_eq!(sent, [["authorization: Bearer given"], ["authorization: Basic dXNlcjpwYXNz"]]);
+}
+
+#[tokio::test]
 async fn only_the_given_ca_is_trusted() {
     let server = Server::start_tls(|_| Reply::ok("x"));
     let stranger = Server::start_tls(|_| Reply::ok("x"));
