@@ -1,6 +1,6 @@
 //! What is compared with what.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 
@@ -30,11 +30,11 @@ pub(crate) struct Case<'a> {
 /// What cases are made from.
 pub(crate) struct Parts<'a> {
     pub(crate) agent: &'a Path,
+    /// The controller's binary: it makes manifests.
+    pub(crate) bessemer: &'a Path,
     pub(crate) server: &'a Server,
     pub(crate) debian: &'a Image,
     pub(crate) noise: &'a Image,
-    /// The controller's binary, when the agent takes manifests.
-    pub(crate) manifests: Option<PathBuf>,
 }
 
 /// All of them.
@@ -50,7 +50,7 @@ pub(crate) fn all<'a>(parts: &'a Parts<'a>) -> Result<Vec<Case<'a>>> {
     let noise = |form| Source { image: parts.noise, ..debian(form) };
     let raw = debian(Form::Raw);
     let ram = |name, source| case(name, source, Medium::Ram);
-    let mut cases = vec![
+    Ok(vec![
         ram("raw", raw)?,
         ram("raw, https", Source { tls: true, ..raw })?,
         ram("raw, sha512", Source { algorithm: "sha512", ..raw })?,
@@ -63,11 +63,8 @@ pub(crate) fn all<'a>(parts: &'a Parts<'a>) -> Result<Vec<Case<'a>>> {
         ram("noise, zstd -3", noise(Form::Zstd3))?,
         case("raw, on disk", raw, Medium::Disk)?,
         case("zstd -3, on disk", debian(Form::Zstd3), Medium::Disk)?,
-    ];
-    if let Some(bessemer) = &parts.manifests {
-        cases.push(manifest(raw, bessemer)?);
-    }
-    Ok(cases)
+        manifest(raw, parts.bessemer)?,
+    ])
 }
 
 fn case<'a>(name: &'static str, source: Source<'a>, medium: Medium) -> Result<Case<'a>> {
@@ -89,6 +86,7 @@ fn case<'a>(name: &'static str, source: Source<'a>, medium: Medium) -> Result<Ca
                 subjects.push(source.pipeline(Tool::None, Some(unpack))?);
                 subjects.push(source.pipeline(Tool::OpenSsl, Some(unpack))?);
             }
+            subjects.push(source.bmaptool()?);
         }
     }
     Ok(Case { name, image: source.image, form: source.form, medium, subjects })

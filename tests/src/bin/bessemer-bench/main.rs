@@ -1,16 +1,18 @@
 //! `bessemer-bench`: the agent's write path beside what a user would take instead. docs/benchmarks.md has more.
 //!
 //! [`images`] and [`server`] serve disk images, [`target`] is where they are written to, [`subjects`] are who writes,
-//! [`cases`] says what is compared, [`stages`] are the limits, [`measure`] runs and counts, [`report`] and [`goals`]
-//! show what came of it.
+//! [`cases`] says what is compared, [`stages`] are the limits, [`bench`] lets them run in turn, [`measure`] counts,
+//! [`report`] and [`goals`] show what came of it. All that happens in a [`room`] of its own.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod cases;
 mod direct;
 mod goals;
 mod images;
 mod measure;
 mod report;
+mod room;
 mod server;
 mod stages;
 mod subjects;
@@ -24,20 +26,15 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Parser, Subcommand};
-use serde_json::Value;
 
 use crate::{
-    cases::{Case, Medium, Parts},
+    bench::Bench,
+    cases::Parts,
     images::Image,
-    measure::prepare,
-    report::{CaseFigures, Report, StageFigures, SubjectFigures},
+    measure::Runner,
+    report::{Report, put},
     server::Server,
-    subjects::Subject,
-    target::Target,
 };
-
-/// A file system in memory.
-const RAM: &str = "/dev/shm";
 
 /// Measures the agent's write path beside what a user would take instead.
 #[derive(Parser)]
@@ -49,11 +46,17 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs the benchmark: a table on standard output, all figures in CACHE/latest.json.
+    /// Runs the benchmark: tables on standard output, all figures in CACHE/latest.json. Fails when something that was
+    /// measured failed; a goal that was missed is no failure.
     Run(Run),
     /// Runs a shell script and counts what it uses.
     #[command(hide = true)]
-    Measure { result: PathBuf, script: String },
+    Measure {
+        #[arg(long)]
+        limit: u32,
+        result: PathBuf,
+        script: String,
+    },
 }
 
 #[derive(Args)]
@@ -67,7 +70,7 @@ struct Run {
     /// A raw disk image of Debian.
     #[arg(long)]
     image: PathBuf,
-    /// Where packed images are kept.
+    /// Where packed images are kept, and the disk that is not in memory.
     #[arg(long)]
     cache: PathBuf,
     /// Size that the image is grown to.
@@ -82,43 +85,57 @@ struct Run {
     /// One round with small images: shows that everything works, measures nothing.
     #[arg(long)]
     quick: bool,
+    /// Put the tables between the marks of this file, or into a new one, instead of on standard output.
+    #[arg(long)]
+    write_to: Option<PathBuf>,
+    /// Set by the program itself.
+    #[arg(long, hide = true)]
+    inside: bool,
 }
 
 fn main() -> Result<ExitCode> {
     match Cli::parse().command {
-        Command::Measure { result, script } => measure::main(&result, &script),
+        Command::Measure { limit, result, script } => measure::main(limit, &result, &script),
+        Command::Run(run) if !run.inside => room::run("--inside"),
         Command::Run(run) => {
-            run.run()?;
-            Ok(ExitCode::SUCCESS)
+            room::furnish()?;
+            run.run()
         }
     }
 }
 
 impl Run {
-    fn run(mut self) -> Result<()> {
+    fn run(mut self) -> Result<ExitCode> {
         ensure!(self.rounds > 0, "at least one round is needed");
         fs::create_dir_all(&self.cache)?;
         for path in [&mut self.cache, &mut self.agent, &mut self.bessemer] {
             *path = path.canonicalize().with_context(|| format!("cannot find {}", path.display()))?;
         }
-        let work = tempfile::Builder::new().prefix("bessemer-bench-").tempdir_in(RAM)?;
+        let work = tempfile::tempdir_in(room::RAM)?;
         let server = Server::start(work.path(), &self.cache)?;
         let (debian, noise) = self.images()?;
-        let help = prepare(&self.agent.to_string_lossy(), &["write", "--help"])?;
-        let manifests = help.contains("--manifest").then(|| self.bessemer.clone());
-        let parts = Parts { agent: &self.agent, server: &server, debian: &debian, noise: &noise, manifests };
+        let parts = Parts {
+            agent: &self.agent,
+            bessemer: &self.bessemer,
+            server: &server,
+            debian: &debian,
+            noise: &noise,
+        };
         let mut cases = cases::all(&parts)?;
         cases.retain(|case| self.only.as_ref().is_none_or(|only| case.name.contains(only.as_str())));
+        let bench = Bench {
+            server: &server,
+            image: &debian,
+            cases: &cases,
+            disks: &self.cache,
+            runner: Runner { folder: work.path(), limit: if self.quick { 60 } else { 180 } },
+        };
 
-        let mut report = self.report(&debian)?;
-        report.stages = self.stages(&debian, &server, work.path())?;
-        for case in &cases {
-            report.cases.push(self.case(case, work.path())?);
-        }
-        report.goals = goals::all(&report);
-        print!("{}", report.markdown()?);
-        fs::write(self.cache.join("latest.json"), serde_json::to_vec_pretty(&report)?)?;
-        Ok(())
+        let mut report = Report::new(&debian, self.quick)?;
+        bench.run(if self.quick { 1 } else { self.rounds }, &mut report)?;
+        report.finish()?;
+        self.show(&report)?;
+        Ok(if report.all_worked() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
     fn images(&self) -> Result<(Image, Image)> {
@@ -128,96 +145,22 @@ impl Run {
         Ok((Image::debian(&self.cache, &self.image, self.gib)?, Image::noise(&self.cache, 1024)?))
     }
 
-    fn rounds(&self) -> usize {
-        if self.quick { 1 } else { self.rounds }
-    }
-
-    fn report(&self, image: &Image) -> Result<Report> {
-        let processors = fs::read_to_string("/proc/cpuinfo")?;
-        let model = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-        let count = std::thread::available_parallelism()?;
-        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-        Ok(Report {
-            machine: format!("{count} x {}, Linux {}", model.map_or("?", |(_, name)| name), kernel.trim()),
-            image: image.name.clone(),
-            image_bytes: image.bytes,
-            image_data_bytes: image.data_bytes(),
-            rounds: self.rounds(),
-            load_before: fs::read_to_string("/proc/loadavg")?.split(' ').take(1).collect(),
-            stages: Vec::new(),
-            cases: Vec::new(),
-            goals: Vec::new(),
-        })
-    }
-
-    fn target(&self, medium: Medium, bytes: u64) -> Result<Target> {
-        let folder = match medium {
-            Medium::Ram => Path::new(RAM),
-            Medium::Disk => &self.cache,
-        };
-        Target::new(folder, bytes)
-    }
-
-    fn stages(&self, image: &Image, server: &Server, work: &Path) -> Result<Vec<StageFigures>> {
-        let targets =
-            [Medium::Ram, Medium::Disk].map(|medium| Ok((medium, self.target(medium, image.bytes)?)));
-        let targets = targets.into_iter().collect::<Result<Vec<_>>>()?;
-        let mut figures = Vec::<StageFigures>::new();
-        for round in 1..=self.rounds() {
-            eprintln!("bench: stages alone, round {round}");
-            for (name, seconds) in stages::all(image, server, work, &targets)? {
-                match figures.iter_mut().find(|stage| stage.name == name) {
-                    Some(stage) => stage.seconds.push(seconds),
-                    None => figures.push(StageFigures { name, seconds: vec![seconds] }),
-                }
-            }
+    fn show(&self, report: &Report) -> Result<()> {
+        fs::write(self.cache.join("latest.json"), serde_json::to_vec_pretty(report)?)?;
+        let tables = report.markdown()?;
+        match self.write_to.as_deref() {
+            None => print!("{tables}"),
+            Some(path) => write_to(path, &tables)?,
         }
-        Ok(figures)
-    }
-
-    fn case(&self, case: &Case<'_>, work: &Path) -> Result<CaseFigures> {
-        let target = self.target(case.medium, case.image.bytes)?;
-        // From now on it is in the page cache.
-        std::io::copy(&mut fs::File::open(case.image.packed(case.form)?)?, &mut std::io::sink())?;
-        let figures = |subject: &Subject| SubjectFigures {
-            name: subject.name.clone(),
-            runs: Vec::new(),
-            receipts: Vec::new(),
-        };
-        let mut subjects: Vec<SubjectFigures> = case.subjects.iter().map(figures).collect();
-        for round in 1..=self.rounds() {
-            for (subject, figures) in case.subjects.iter().zip(&mut subjects) {
-                let context = || format!("{}: {}", case.name, subject.name);
-                target.prepare(case.image, subject.before).with_context(context)?;
-                let run = measure::run(work, target.device(), &subject.script).with_context(context)?;
-                eprintln!("bench: {}: {}: {:.2} s", case.name, subject.name, run.used.wall_seconds);
-                check(subject, work, &run.stdout, &mut figures.receipts).with_context(context)?;
-                if round == 1 {
-                    target.verify(case.image, subject.after).with_context(context)?;
-                }
-                figures.runs.push(run.used);
-            }
-        }
-        Ok(CaseFigures {
-            name: case.name.to_owned(),
-            form: Some(case.form),
-            bytes: case.image.bytes,
-            subjects,
-        })
+        Ok(())
     }
 }
 
-/// What a subject said: the agent its receipt, a pipeline its digest.
-fn check(subject: &Subject, work: &Path, stdout: &str, receipts: &mut Vec<Value>) -> Result<()> {
-    if let Some(digest) = &subject.digest {
-        let path = work.join("sum");
-        let sum = fs::read_to_string(&path)?;
-        ensure!(sum.starts_with(digest.as_str()), "the digest is {}, not {digest}", sum.trim());
-        fs::remove_file(path)?;
-    }
-    if subject.ours() {
-        let last: Value = serde_json::from_str(stdout.lines().last().unwrap_or_default())?;
-        receipts.push(last.get("receipt").context("the agent gave no receipt")?.clone());
-    }
-    Ok(())
+fn write_to(path: &Path, tables: &str) -> Result<()> {
+    let text = match path.exists() {
+        true => put(&fs::read_to_string(path)?, tables)
+            .with_context(|| format!("{} has no place for figures", path.display()))?,
+        false => tables.to_owned(),
+    };
+    Ok(fs::write(path, text)?)
 }

@@ -15,8 +15,10 @@ use nix::sys::resource::{UsageWho, getrusage};
 use rustix::process::{WaitOptions, getpid, set_child_subreaper, wait};
 use serde::{Deserialize, Serialize};
 
-/// After so many seconds a script hangs.
-const LIMIT: &str = "900";
+/// What `timeout` returns for a script that it ended, and for one that it had to kill.
+const TIMED_OUT: [i32; 2] = [124, 137];
+/// Lines of a script's last words.
+const LAST_WORDS: usize = 3;
 
 /// What a run used.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -35,39 +37,60 @@ pub(crate) struct Run {
     pub(crate) stdout: String,
 }
 
-/// Runs `script` in bash with the disk `device` as `$DISK`; `folder` is its working directory.
-pub(crate) fn run(folder: &Path, device: &Path, script: &str) -> Result<Run> {
-    let (stdout, stderr, result) = (folder.join("stdout"), folder.join("stderr"), folder.join("used.json"));
-    let status = clean(&mut Command::new(std::env::current_exe()?))
-        .arg("measure")
-        .arg(&result)
-        .arg(script)
-        .env("DISK", device)
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stdout(File::create(&stdout)?)
-        .stderr(File::create(&stderr)?)
-        .status()?;
-    let stdout = fs::read_to_string(stdout)?;
-    if !status.success() {
-        bail!("{status}: {script}\n{stdout}{}", fs::read_to_string(stderr)?);
+/// Where and how long scripts run.
+#[derive(Clone, Copy)]
+pub(crate) struct Runner<'a> {
+    /// Their working directory.
+    pub(crate) folder: &'a Path,
+    /// After so many seconds a script hangs, and is killed.
+    pub(crate) limit: u32,
+}
+
+impl Runner<'_> {
+    /// Runs `script` in bash with the disk `device` as `$DISK`.
+    pub(crate) fn run(self, device: &Path, script: &str) -> Result<Run> {
+        let path = |name| self.folder.join(name);
+        let (stdout, stderr, result) = (path("stdout"), path("stderr"), path("used.json"));
+        let status = clean(&mut Command::new(std::env::current_exe()?))
+            .args(["measure", "--limit", &self.limit.to_string()])
+            .arg(&result)
+            .arg(script)
+            .env("DISK", device)
+            .current_dir(self.folder)
+            .stdin(Stdio::null())
+            .stdout(File::create(&stdout)?)
+            .stderr(File::create(&stderr)?)
+            .status()?;
+        match status.code() {
+            Some(0) => {}
+            Some(code) if TIMED_OUT.contains(&code) => bail!("killed after {} s", self.limit),
+            _ => bail!("{status}: {}", last_words(&fs::read_to_string(stderr)?)),
+        }
+        let used = serde_json::from_slice(&fs::read(&result)?).context("reading what was used")?;
+        Ok(Run { used, stdout: fs::read_to_string(stdout)? })
     }
-    let used = serde_json::from_slice(&fs::read(&result)?).context("reading what was used")?;
-    Ok(Run { used, stdout })
+}
+
+fn last_words(text: &str) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    lines.get(lines.len().saturating_sub(LAST_WORDS)..).unwrap_or_default().join("; ")
 }
 
 /// `bessemer-bench measure`.
-pub(crate) fn main(result: &Path, script: &str) -> Result<ExitCode> {
+pub(crate) fn main(limit: u32, result: &Path, script: &str) -> Result<ExitCode> {
     set_child_subreaper(Some(getpid()))?;
     let started = Instant::now();
     let mut shell = Command::new("timeout")
-        .args(["--kill-after=10", LIMIT, "bash", "-o", "pipefail", "-c", script])
+        .args(["--kill-after=5", &limit.to_string(), "bash", "-o", "pipefail", "-c", script])
         .spawn()?;
     let status = shell.wait()?;
     while wait(WaitOptions::empty()).is_ok() {}
     let wall = started.elapsed();
     if !status.success() {
-        return Ok(ExitCode::FAILURE);
+        return Ok(status
+            .code()
+            .and_then(|code| u8::try_from(code).ok())
+            .map_or(ExitCode::FAILURE, ExitCode::from));
     }
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
@@ -105,15 +128,16 @@ pub(crate) fn clean(command: &mut Command) -> &mut Command {
     command
 }
 
-/// The middle one of `values`.
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+/// The middle one of `values`, if there are any.
+pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
-    match (values.len() % 2, values.get(middle), values.get(middle.wrapping_sub(1))) {
-        (0, Some(upper), Some(lower)) => f64::midpoint(*upper, *lower),
-        (_, Some(middle), _) => *middle,
-        (_, None, _) => f64::NAN,
+    let upper = *values.get(middle)?;
+    if values.len() % 2 == 1 {
+        return Some(upper);
     }
+    Some(f64::midpoint(*values.get(middle - 1)?, upper))
 }
 
 /// Seconds that `work` takes.
@@ -121,4 +145,22 @@ pub(crate) fn timed(work: impl FnOnce() -> Result<()>) -> Result<f64> {
     let started = Instant::now();
     work()?;
     Ok(started.elapsed().as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{last_words, median};
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median([]), None);
+        assert_eq!(median([3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median([4.0, 1.0]), Some(2.5));
+    }
+
+    #[test]
+    fn last_words_are_the_last_lines() {
+        assert_eq!(last_words(""), "");
+        assert_eq!(last_words("a\nb\nc\nd\n"), "b; c; d");
+    }
 }

@@ -15,7 +15,7 @@ use crate::measure::clean;
 
 const READY_WITHIN: Duration = Duration::from_secs(10);
 
-/// A running server. It ends with this value, or with the thread that started it.
+/// A running server. It ends with this value.
 pub(crate) struct Server {
     child: Child,
     http: u16,
@@ -38,8 +38,8 @@ impl Server {
         drop(ports);
         let configuration = folder.join("nginx.conf");
         fs::write(&configuration, self::configuration(folder, root, http, https))?;
-        let child = clean(&mut Command::new("setpriv"))
-            .args(["--pdeathsig", "TERM", "nginx", "-p"])
+        let child = clean(&mut Command::new("nginx"))
+            .arg("-p")
             .arg(folder)
             .arg("-e")
             .arg(folder.join("error.log"))

@@ -13,9 +13,9 @@ use crate::{
     cases::Medium,
     direct::{self, Buffer},
     images::{Form, Image},
-    measure::{self, timed},
+    measure::{Runner, timed},
     server::Server,
-    target::Target,
+    target::{Before, Target},
 };
 
 /// Bytes that travel at once.
@@ -51,12 +51,12 @@ fn medium_name(medium: Medium) -> &'static str {
 pub(crate) fn all(
     image: &Image,
     server: &Server,
-    work: &Path,
-    targets: &[(Medium, Target)],
+    runner: Runner<'_>,
+    targets: &mut [(Medium, Target)],
 ) -> Result<Vec<(String, f64)>> {
     let mut stages = Vec::new();
     for (name, tls) in NETWORK.into_iter().zip([false, true]) {
-        stages.push((name.to_owned(), network(image, server, work, tls)?));
+        stages.push((name.to_owned(), network(image, server, runner, tls)?));
     }
     let bytes = usize::try_from(image.bytes)?;
     let sample: Vec<u8> = fs::read(image.packed(Form::Zstd3)?)?.into_iter().cycle().take(DIGESTED).collect();
@@ -73,11 +73,11 @@ pub(crate) fn all(
     Ok(stages)
 }
 
-fn network(image: &Image, server: &Server, work: &Path, tls: bool) -> Result<f64> {
+fn network(image: &Image, server: &Server, runner: Runner<'_>, tls: bool) -> Result<f64> {
     let url = server.url(tls, &format!("{}/{}", image.name, Form::Raw.file()));
     let certificate = server.certificate.display();
     let script = format!("exec curl -fsS --cacert '{certificate}' -o /dev/null '{url}'");
-    Ok(measure::run(work, Path::new("/dev/null"), &script)?.used.wall_seconds)
+    Ok(runner.run(Path::new("/dev/null"), &script)?.used.wall_seconds)
 }
 
 fn digest<D: Digest>(sample: &[u8], bytes: usize) -> Result<f64> {
@@ -114,9 +114,9 @@ fn decode(image: &Image, form: Form) -> Result<f64> {
 }
 
 /// Writes `data` and makes the rest zero, one block after the other.
-fn write(target: &Target, image: &Image, data: &[(u64, u64)]) -> Result<f64> {
-    target.prepare(image, crate::target::Before::Other)?;
-    let (device, mut buffer) = (target.direct(), Buffer::filled(FILLER));
+fn write(target: &mut Target, image: &Image, data: &[(u64, u64)]) -> Result<f64> {
+    target.prepare(image, Before::Other)?;
+    let (device, mut buffer) = (target.direct()?, Buffer::filled(FILLER));
     timed(|| {
         let mut done = 0;
         for &(offset, length) in data {

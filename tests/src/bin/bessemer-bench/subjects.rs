@@ -12,12 +12,25 @@ use crate::{
 
 /// Name of the agent in tables; what begins with it is the agent, too.
 pub(crate) const OURS: &str = "bessemer";
+/// Name of [`Source::qemu_img`].
+pub(crate) const QEMU_IMG: &str = "qemu-img convert -m 1 -t none";
+/// Name of [`Source::bmaptool`].
+pub(crate) const BMAPTOOL: &str = "bmaptool copy --bmap";
+/// Name of [`Source::pipeline`] with [`Tool::Coreutils`], for a raw image and SHA-256.
+pub(crate) const TEE_SHA256SUM: &str = "curl | tee sha256sum | dd";
+
+/// The file for digests.
+pub(crate) const SUM: &str = "sum";
+/// Proof by a manifest or a block map: a digest for each range.
+const PER_RANGE: &str = "per range";
 
 /// One who writes.
 pub(crate) struct Subject {
     pub(crate) name: String,
     pub(crate) script: String,
-    /// The digest that the script must have put into the file `sum`.
+    /// What the written bytes are compared with.
+    pub(crate) proof: &'static str,
+    /// The digest that the script must have put into the file [`SUM`].
     pub(crate) digest: Option<String>,
     pub(crate) before: Before,
     pub(crate) after: After,
@@ -25,7 +38,14 @@ pub(crate) struct Subject {
 
 impl Subject {
     fn new(name: impl Into<String>, script: String) -> Self {
-        Self { name: name.into(), script, digest: None, before: Before::Other, after: After::Image }
+        Self {
+            name: name.into(),
+            script,
+            proof: "none",
+            digest: None,
+            before: Before::Other,
+            after: After::Image,
+        }
     }
 
     pub(crate) fn ours(&self) -> bool {
@@ -71,7 +91,7 @@ impl Source<'_> {
     /// The agent.
     pub(crate) fn ours(&self) -> Result<Subject> {
         let proof = format!("--{} {}", self.algorithm, self.digest()?);
-        Ok(Subject::new(OURS, self.write(&proof)))
+        Ok(Subject { proof: self.algorithm, ..Subject::new(OURS, self.write(&proof)) })
     }
 
     /// The agent with a manifest, of which only the digest is known.
@@ -79,7 +99,7 @@ impl Source<'_> {
         let (file, digest) = self.image.manifest(bessemer)?;
         let manifest = self.server.url(self.tls, &format!("{}/{file}", self.image.name));
         let proof = format!("--manifest '{manifest}' --manifest-sha256 {digest}");
-        Ok(Subject::new(OURS, self.write(&proof)))
+        Ok(Subject { proof: PER_RANGE, ..Subject::new(OURS, self.write(&proof)) })
     }
 
     /// `curl | tee >(digest) | unpack | dd`.
@@ -91,7 +111,7 @@ impl Source<'_> {
         };
         let script = [
             Some(format!("curl -fsS{ca} '{}'", self.url())),
-            tee.as_ref().map(|command| format!("tee >({command} > sum)")),
+            tee.as_ref().map(|command| format!("tee >({command} > {SUM})")),
             unpack.map(str::to_owned),
             Some(r#"dd of="$DISK" bs=4M iflag=fullblock oflag=direct conv=fsync status=none"#.to_owned()),
         ];
@@ -102,9 +122,11 @@ impl Source<'_> {
             Some("dd".to_owned()),
         ];
         let join = |parts: [Option<String>; 4]| parts.into_iter().flatten().collect::<Vec<_>>().join(" | ");
-        let mut subject = Subject::new(join(shown), join(script));
-        subject.digest = tee.is_some().then(|| self.digest()).transpose()?;
-        Ok(subject)
+        let subject = Subject::new(join(shown), join(script));
+        if tee.is_none() {
+            return Ok(subject);
+        }
+        Ok(Subject { proof: self.algorithm, digest: Some(self.digest()?), ..subject })
     }
 
     /// `qemu-img convert` from the server: no digest. One coroutine: with more, QEMU 7.2 often hangs when it reads over http.
@@ -113,7 +135,7 @@ impl Source<'_> {
         let url = self.url();
         let script =
             format!("qemu-img convert -n -m 1 -t none -f {format} -O raw '{url}' \"$DISK\"\nsync \"$DISK\"");
-        Subject::new("qemu-img convert -m 1 -t none", format!("set -e; {script}"))
+        Subject::new(QEMU_IMG, format!("set -e; {script}"))
     }
 
     /// A copy in RAM and `qemu-img convert` from there: what a user does who wants a digest, or has no http in QEMU.
@@ -121,22 +143,19 @@ impl Source<'_> {
         let url = self.url();
         let script = format!(
             "set -e; trap 'rm -f image' EXIT; curl -fsS '{url}' -o image
-openssl dgst -{} -r image > sum
+openssl dgst -{} -r image > {SUM}
 qemu-img convert -n -W -t none -f qcow2 -O raw image \"$DISK\"; sync \"$DISK\"",
             self.algorithm
         );
-        let mut subject = Subject::new("curl -o RAM; openssl; qemu-img", script);
-        subject.digest = Some(self.digest()?);
-        Ok(subject)
+        let subject = Subject::new("curl -o RAM; openssl; qemu-img", script);
+        Ok(Subject { proof: self.algorithm, digest: Some(self.digest()?), ..subject })
     }
 
     /// `bmaptool copy`: leaves alone what is not in the block map.
     pub(crate) fn bmaptool(&self) -> Result<Subject> {
         let (map, url) = (self.image.bmap()?, self.url());
         let script = format!("bmaptool -q copy --bmap '{}' '{url}' \"$DISK\"", map.display());
-        let mut subject = Subject::new("bmaptool copy --bmap", script);
-        subject.after = After::Data;
-        Ok(subject)
+        Ok(Subject { proof: PER_RANGE, after: After::Data, ..Subject::new(BMAPTOOL, script) })
     }
 }
 
