@@ -118,7 +118,7 @@ impl Agent {
         let roots = Roots::default();
         let clock = Clock::new();
         let report = Report::new(clock.clone());
-        let console = if ramdisk { Console::kernel(&roots.sys, &roots.dev) } else { Console::Stderr };
+        let console = if ramdisk { Console::kernel(&roots.sys, &roots.dev) } else { Console::stderr() };
         let console = Arc::new(console);
         let log = LogLayer::new(console.clone(), report.clone());
         // Fails only when a vendor's main has set a subscriber: then that one is used.

@@ -9,6 +9,7 @@ pub mod config_drive;
 pub mod digest;
 pub mod identity;
 pub mod ids;
+pub mod image_magic;
 pub mod inventory;
 pub mod manifest;
 pub mod secret;

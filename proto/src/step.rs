@@ -25,6 +25,9 @@ pub mod names {
     pub const REBOOT: &str = "reboot";
 }
 
+/// Most range connections that `write_image` opens.
+pub const MOST_CONNECTIONS: u8 = 8;
+
 /// Arguments of steps that take none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,7 +68,7 @@ pub struct WriteImageArguments {
     /// Proxies for `url`, the checksum file and the manifest.
     #[serde(default)]
     pub proxy: ProxyArguments,
-    /// Most range connections to the image server, 1 to 8; chosen by the agent when absent.
+    /// Most range connections to the image server, 1 to [`MOST_CONNECTIONS`]; chosen by the agent when absent.
     #[serde(default)]
     pub connections: Option<u8>,
     /// Digests of the image's ranges, so that only what the disk lacks is fetched.
@@ -97,8 +100,8 @@ pub struct ProxyArguments {
 pub struct ManifestSource {
     /// `http://` or `https://`.
     pub url: url::Url,
-    /// What the manifest's bytes must hash to: then its digests prove the image. Without it they only say what
-    /// to fetch, and the whole disk is read back to prove the image's own digest.
+    /// What the manifest's bytes must hash to. When the manifest also names the image's own digest, its ranges prove
+    /// the image; else they only say what to fetch, and the whole disk is read back and hashed.
     #[serde(default)]
     pub digest: Option<Digest>,
 }
@@ -163,11 +166,15 @@ pub enum DigestSource {
 pub struct WriteImageReceipt {
     /// The disk.
     pub device: WrittenDevice,
-    /// Digest of the bytes as served: equal to the one asked for.
+    /// What was proved: the digest that was asked for, of the bytes as served. Where only a manifest was given: the
+    /// digest of the raw image that it names, or its own when it names none.
     pub digest: Digest,
+    /// SHA-256 of the manifest, when there was one.
+    #[serde(default)]
+    pub manifest_digest: Option<Digest>,
     /// What the content turned out to be.
     pub format: ImageFormat,
-    /// Bytes received.
+    /// Bytes of the image as served that came; repeated ones count once, what the disk held already does not.
     pub bytes_received: u64,
     /// Bytes of the disk image.
     pub bytes_written: u64,
@@ -201,6 +208,12 @@ pub struct WriteWork {
     pub bytes_zeroed: u64,
     /// Bytes that the disk held already (only with a manifest).
     pub bytes_kept: u64,
+    /// Ranges of the manifest that were proved one by one; 0 without a manifest.
+    #[serde(default)]
+    pub ranges: u64,
+    /// Those of them that the disk held already.
+    #[serde(default)]
+    pub ranges_kept: u64,
     /// Bytes read back and compared.
     pub bytes_read_back: u64,
     /// How writes reached the device: `io_uring`, `pwrite` or `page cache`.
@@ -210,7 +223,7 @@ pub struct WriteWork {
 /// One stage of a write.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StageWork {
-    /// `fetch`, `digest`, `decode`, `write`, `read back`.
+    /// `fetch`, `digest`, `decode`, `content digest` (of a decoded image that has a manifest), `write`, `read back`.
     pub name: String,
     /// Bytes that passed.
     pub bytes: u64,

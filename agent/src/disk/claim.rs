@@ -72,14 +72,8 @@ pub enum ClaimError {
         device: String,
     },
     /// It could not be opened.
-    #[error("cannot take {device}")]
-    Target {
-        /// The disk.
-        device: String,
-        /// Why.
-        #[source]
-        source: TargetError,
-    },
+    #[error(transparent)]
+    Target(#[from] TargetError),
 }
 
 /// The disk itself or one of its partitions.
@@ -107,43 +101,43 @@ pub fn claim(device: &BlockDevice, roots: &Roots) -> Result<Target, ClaimError> 
         }
     }
     check_swaps(&name, &parts, &roots.proc)?;
-    Target::open(&device.path).map_err(|source| match source {
+    open(&device.path, name)
+}
+
+fn open(path: &Path, device: String) -> Result<Target, ClaimError> {
+    Target::open(path).map_err(|source| match source {
         TargetError::Open { source: ref reason, .. } if reason.kind() == std::io::ErrorKind::ResourceBusy => {
-            ClaimError::Busy { device: name, source }
+            ClaimError::Busy { device, source }
         }
-        source => ClaimError::Target { device: name, source },
+        source => ClaimError::Target(source),
     })
 }
 
 /// The same for a path that somebody named: a disk, any other block device that is no partition, or a regular file,
 /// which is made when it is not there.
 pub fn claim_path(path: &Path, roots: &Roots) -> Result<(BlockDevice, Target), ClaimError> {
-    let shown = path.display().to_string();
-    let failed = |source: std::io::Error| ClaimError::Target {
-        device: shown.clone(),
-        source: TargetError::Open { path: path.to_owned(), source },
-    };
+    let failed = |source: std::io::Error| TargetError::Open { path: path.to_owned(), source };
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.file_type().is_block_device() => {
             let real = path.canonicalize().map_err(failed)?;
             let name = real.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let device = discover::named(roots, name).ok_or(ClaimError::NoDisk { device: shown })?;
+            let device = discover::named(roots, name)
+                .ok_or(ClaimError::NoDisk { device: path.display().to_string() })?;
             let target = claim(&device, roots)?;
             Ok((device, target))
         }
-        Ok(_) => file(path, shown),
+        Ok(_) => file(path),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !path.starts_with(&roots.dev) => {
             std::fs::File::create_new(path).map_err(failed)?;
-            file(path, shown)
+            file(path)
         }
-        Err(error) => Err(failed(error)),
+        Err(error) => Err(failed(error).into()),
     }
 }
 
-fn file(path: &Path, device: String) -> Result<(BlockDevice, Target), ClaimError> {
-    let target = Target::open(path).map_err(|source| ClaimError::Target { device, source })?;
+fn file(path: &Path) -> Result<(BlockDevice, Target), ClaimError> {
+    let target = open(path, path.display().to_string())?;
     let device = BlockDevice {
-        kernel_name: path.display().to_string(),
         path: path.to_owned(),
         size: target.size(),
         logical_sector: target.sector(),

@@ -159,6 +159,8 @@ pub enum BackupPlace {
     AtEnd,
     /// It is at the end now.
     Moved,
+    /// It was not where the primary says, though that is the end; it is now.
+    Missing,
 }
 
 /// Puts the backup GPT at the end of the disk and lets the primary say so, when the image was smaller than the
@@ -167,9 +169,11 @@ pub fn move_backup_to_end(disk: &File, sector: u32, disk_size: u64) -> Result<Ba
     let Some((mut primary, entries)) = read(disk, sector, disk_size)? else { return Ok(BackupPlace::NoGpt) };
     let sectors = disk_size / u64::from(sector);
     let last = sectors - 1;
-    if primary.backup_lba == last {
-        return Ok(BackupPlace::AtEnd);
-    }
+    let place = match primary.backup_lba == last {
+        true if has_backup(disk, sector, &primary)? => return Ok(BackupPlace::AtEnd),
+        true => BackupPlace::Missing,
+        false => BackupPlace::Moved,
+    };
     let entry_sectors = entry_sectors(&primary, sector);
     let backup_entries =
         last.checked_sub(entry_sectors).ok_or(GptError::Header("the disk is too small for a backup"))?;
@@ -185,7 +189,25 @@ pub fn move_backup_to_end(disk: &File, sector: u32, disk_size: u64) -> Result<Ba
     write(disk, sector, &mut primary, &entries)?;
     grow_protective_mbr(disk, sectors)?;
     disk.sync_all()?;
-    Ok(BackupPlace::Moved)
+    Ok(place)
+}
+
+/// Whether a header with a right checksum is where the primary says that the backup is, and of the same disk.
+fn has_backup(disk: &File, sector: u32, primary: &GPTHeader) -> Result<bool, GptError> {
+    let at =
+        primary.backup_lba.checked_mul(u64::from(sector)).ok_or(GptError::Header("its backup is nowhere"))?;
+    match GPTHeader::read_from(&mut Cursor { disk, at }) {
+        Ok(backup) => Ok(backup.primary_lba == primary.backup_lba && backup.disk_guid == primary.disk_guid),
+        Err(gptman::Error::Io(error)) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error.into()),
+        Err(_) => Ok(false),
+    }
+}
+
+/// First byte behind the last partition; `None` when the disk has no usable GPT.
+pub fn end_of_partitions(disk: &File, sector: u32, disk_size: u64) -> Option<u64> {
+    let (_, entries) = read(disk, sector, disk_size).ok()??;
+    let last = entries.iter().filter(|entry| entry.is_used()).map(|entry| entry.ending_lba).max()?;
+    last.checked_add(1)?.checked_mul(u64::from(sector))
 }
 
 /// Writes a changed table, whose backup belongs at the primary's `backup_lba`. The backup comes first: at every

@@ -65,6 +65,25 @@ fn moving_the_backup_keeps_partitions_and_is_done_once() {
 }
 
 #[test]
+fn a_backup_that_is_not_there_is_made() {
+    let size = 6 * MIB as u64;
+    let image = gpt_image(6 * MIB, 512);
+    let file = file_of(&image);
+    assert_eq!(move_backup_to_end(&file, 512, size).unwrap(), BackupPlace::AtEnd);
+    // Cut off, and put on a disk that still has something else there.
+    file.set_len(size - (40 << 10)).unwrap();
+    file.set_len(size).unwrap();
+    assert_eq!(end_of_partitions(&file, 512, size), Some(size - 33 * 512));
+    assert_eq!(move_backup_to_end(&file, 512, size).unwrap(), BackupPlace::Missing);
+    assert_eq!(move_backup_to_end(&file, 512, size).unwrap(), BackupPlace::AtEnd);
+    let mut content = vec![0; 6 * MIB];
+    file.read_exact_at(&mut content, 0).unwrap();
+    content[512..1024].fill(0);
+    let backup = GPT::read_from(&mut Memory::new(&content), 512).unwrap();
+    assert!(backup.is_backup() && backup[1].is_used());
+}
+
+#[test]
 fn a_partition_in_the_way_keeps_the_table_as_it_is() {
     let image = gpt_image(6 * MIB, 512);
     let file = file_of(&image);

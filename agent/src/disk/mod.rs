@@ -26,7 +26,7 @@ pub use choose::{Choice, ChooseError, choose};
 pub use claim::{ClaimError, claim, claim_path};
 pub use discover::{DiscoverError, discover};
 pub use hints::{HintError, Hints};
-pub use target::{Target, TargetError};
+pub use target::{Left, Target, TargetError};
 
 /// Smallest disk that is taken when no hint names one, as Ironic has it.
 pub const SMALLEST_WITHOUT_HINT: u64 = 4 << 30;
@@ -82,10 +82,13 @@ pub struct Wwn {
 }
 
 impl BlockDevice {
-    /// The name operators use, such as `/dev/sda`.
+    /// The name operators use, such as `/dev/sda`; of a regular file its path.
     #[must_use]
     pub fn name(&self) -> String {
-        format!("/dev/{}", self.kernel_name)
+        match self.kernel_name.as_str() {
+            "" => self.path.display().to_string(),
+            name => format!("/dev/{name}"),
+        }
     }
 
     /// The serial number to show.

@@ -1,7 +1,7 @@
 //! A disk (or, for image work, a regular file) held open for writing.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, OpenOptions, TryLockError},
     io,
     os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -93,6 +93,42 @@ pub struct Target {
     grows: bool,
     sector: u32,
     block_device: bool,
+    /// Whether anything was written, and whether the boot area is known to be zero.
+    touched: AtomicBool,
+    cleared: AtomicBool,
+}
+
+/// What a disk has whose write failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing was written.
+    Unchanged,
+    /// The boot area is zero.
+    NoBootArea,
+    /// Something was written and the boot area could not be cleared.
+    Unknown,
+}
+
+impl Left {
+    /// Its name in answers to programs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unchanged => "unchanged",
+            Self::NoBootArea => "no_boot_area",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl std::fmt::Display for Left {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Unchanged => "is as it was",
+            Self::NoBootArea => "has neither partition table nor boot sector now",
+            Self::Unknown => "may hold part of an image: write it anew before anything boots from it",
+        })
+    }
 }
 
 /// More than any image: the size of a file that grows.
@@ -108,6 +144,10 @@ impl Target {
         let block_device = metadata.file_type().is_block_device();
         if !block_device && !metadata.is_file() {
             return Err(TargetError::Kind { path: path.to_owned() });
+        }
+        // O_EXCL says nothing of files; the lock goes with the descriptor.
+        if !block_device && matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Err(error(io::ErrorKind::ResourceBusy.into()));
         }
         let (size, sector) = if block_device {
             (ioctl::device_size(&file).map_err(error)?, ioctl::logical_sector_size(&file).map_err(error)?)
@@ -129,7 +169,25 @@ impl Target {
             grows,
             sector,
             block_device,
+            touched: AtomicBool::new(false),
+            cleared: AtomicBool::new(false),
         })
+    }
+
+    /// What it has if the write ends here.
+    #[must_use]
+    pub fn left(&self) -> Left {
+        match (self.touched.load(Ordering::Relaxed), self.cleared.load(Ordering::Relaxed)) {
+            (false, _) => Left::Unchanged,
+            (true, true) => Left::NoBootArea,
+            (true, false) => Left::Unknown,
+        }
+    }
+
+    /// From here on the boot area is zero, or is not.
+    pub fn set_cleared(&self, cleared: bool) {
+        self.touched.store(true, Ordering::Relaxed);
+        self.cleared.store(cleared, Ordering::Relaxed);
     }
 
     /// The device file.
@@ -157,15 +215,6 @@ impl Target {
         }
         self.size.store(bytes, Ordering::Relaxed);
         self.file.set_len(bytes).map_err(|source| self.write_error(bytes, 0, source))
-    }
-
-    /// Lets a file that grows have at least `bytes`: what was not written reads as zeros.
-    pub fn end_at_least(&self, bytes: u64) -> Result<(), TargetError> {
-        let error = |source| self.write_error(bytes, 0, source);
-        if !self.grows || self.file.metadata().map_err(error)?.len() >= bytes {
-            return Ok(());
-        }
-        self.file.set_len(bytes).map_err(error)
     }
 
     /// Logical sector size in bytes.
@@ -270,20 +319,45 @@ impl Target {
         fallocate(&self.file, flags, start, length)
     }
 
-    /// Reads what the device holds, past the page cache where that can be: `buffer` must be aligned for it.
+    /// Reads what the device holds, past the page cache where that can be. What a file that grows does not have yet
+    /// reads as zeros.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), TargetError> {
-        let aligned = |n: u64| n.is_multiple_of(DIRECT_ALIGNMENT as u64);
-        let whole = aligned(offset)
-            && aligned(buffer.len() as u64)
-            && buffer.as_ptr().align_offset(DIRECT_ALIGNMENT) == 0;
-        let file = self.direct().filter(|_| whole).unwrap_or(&self.file);
         let length = buffer.len();
-        file.read_exact_at(buffer, offset).map_err(|source| TargetError::Read {
-            path: self.path.clone(),
-            offset,
-            length,
-            source,
-        })
+        let read = self.read_some(buffer, offset).and_then(|count| {
+            let missing = buffer.get_mut(count..).unwrap_or_default();
+            if !missing.is_empty() && !self.grows {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            missing.fill(0);
+            Ok(())
+        });
+        read.map_err(|source| TargetError::Read { path: self.path.clone(), offset, length, source })
+    }
+
+    /// How much there is of it.
+    fn read_some(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let Some(direct) = self.direct() else { return read_up_to(&self.file, buffer, offset) };
+        let aligned = |n: u64| n.is_multiple_of(DIRECT_ALIGNMENT as u64);
+        if aligned(offset)
+            && aligned(buffer.len() as u64)
+            && buffer.as_ptr().align_offset(DIRECT_ALIGNMENT) == 0
+        {
+            return read_up_to(direct, buffer, offset);
+        }
+        // The blocks around it: the page cache may hold what was written and not what the device made of it.
+        let before = usize::try_from(offset % DIRECT_ALIGNMENT as u64).unwrap_or_default();
+        let mut around = AlignedBuffer::new((before + buffer.len()).next_multiple_of(DIRECT_ALIGNMENT));
+        let count = match read_up_to(direct, &mut around, offset - before as u64) {
+            // The end of the disk is no multiple of its blocks.
+            Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => {
+                return read_up_to(&self.file, buffer, offset);
+            }
+            count => count?,
+        };
+        let there = around.get(before..count).unwrap_or_default();
+        let there = there.get(..buffer.len()).unwrap_or(there);
+        buffer[..there.len()].copy_from_slice(there);
+        Ok(there.len())
     }
 
     /// Writes through the page cache but leaves nothing in it: in a ramdisk the cache is the machine's memory.
@@ -332,4 +406,24 @@ fn offloads_write_zeroes(number: u64) -> bool {
     use nix::sys::stat::{major, minor};
     let queue = format!("/sys/dev/block/{}:{}/queue/write_zeroes_max_bytes", major(number), minor(number));
     std::fs::read_to_string(queue).is_ok_and(|limit| limit.trim().parse::<u64>().is_ok_and(|limit| limit > 0))
+}
+
+/// Reads until the buffer is full or the file ends; says how much there was.
+fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset + done as u64) {
+            Ok(0) => break,
+            Ok(count) => {
+                done += count;
+                // A direct read that ends within a block has met the end, and could not go on there.
+                if !count.is_multiple_of(DIRECT_ALIGNMENT) {
+                    break;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
 }

@@ -53,9 +53,7 @@ impl Writer {
         let split = if aligned { whole } else { bytes.start };
         // A rewrite must not overtake what it replaces.
         let end = offset + bytes.len() as u64;
-        while self.queue.as_ref().is_some_and(|queue| overlaps(queue, offset, end)) {
-            self.finish_one()?;
-        }
+        self.finish_overlapping(&(offset..end))?;
         let write = |bytes: Range<usize>, offset| Write { block: block.clone(), bytes, offset };
         if split > bytes.start {
             self.write_direct(write(bytes.start..split, offset))?;
@@ -118,6 +116,14 @@ impl Writer {
         }
     }
 
+    /// Waits for the writes that touch a range.
+    pub fn finish_overlapping(&mut self, range: &Range<u64>) -> Result<(), TargetError> {
+        while self.queue.as_ref().is_some_and(|queue| overlaps(queue, range)) {
+            self.finish_one()?;
+        }
+        Ok(())
+    }
+
     /// The writes that were finished since the last call, when they are kept.
     pub fn take_finished(&mut self) -> Vec<Write> {
         std::mem::take(&mut self.finished)
@@ -132,10 +138,10 @@ impl Writer {
     }
 }
 
-fn overlaps(queue: &WriteQueue, start: u64, end: u64) -> bool {
+fn overlaps(queue: &WriteQueue, range: &Range<u64>) -> bool {
     queue.under_way().any(|write| {
         let other_end = write.offset + write.bytes.len() as u64;
-        write.offset < end && start < other_end
+        write.offset < range.end && range.start < other_end
     })
 }
 

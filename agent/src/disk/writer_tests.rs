@@ -145,3 +145,20 @@ fn zeros_are_written_where_the_device_makes_none() {
         assert!(disk.content() == expected, "{}", disk.path.display());
     }
 }
+
+/// What the page cache holds of a disk is not what the disk holds.
+#[test]
+fn reading_back_goes_past_the_page_cache_at_any_place() {
+    let Some(disk) = TestDisk::loop_device(MIB, 512) else { return };
+    let target = Target::open(&disk.path).unwrap();
+    for (offset, length) in [(0_usize, 8192), (512, 1024), (4096 * 3 + 512, 100), (MIB - 512, 512)] {
+        target.write_at(&vec![7; length], offset as u64).unwrap();
+        target.file().sync_all().unwrap();
+        // The disk changes its mind.
+        let backing = std::fs::File::options().write(true).open(&disk.backing).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&backing, &vec![9; length], offset as u64).unwrap();
+        let mut read = vec![0; length];
+        target.read_at(&mut read, offset as u64).unwrap();
+        assert!(read.iter().all(|byte| *byte == 9), "{length} bytes at {offset} came from the cache");
+    }
+}

@@ -60,12 +60,6 @@ impl Loader {
     pub fn firmware_path(&self) -> String {
         format!(r"\{}", self.path.replace('/', r"\"))
     }
-
-    /// Whether the firmware finds it without an entry.
-    #[must_use]
-    pub fn is_removable(&self) -> bool {
-        self.path.eq_ignore_ascii_case(&removable_path())
-    }
 }
 
 /// The path that firmware tries when no entry boots.

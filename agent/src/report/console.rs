@@ -1,107 +1,124 @@
-//! Where people see what the agent does: standard error of an ordinary process, or every console of the kernel
-//! (screen and serial line) in a ramdisk.
+//! Where people see what the agent does: standard output and error of an ordinary process, or every console of the
+//! kernel (screen and serial line) in a ramdisk. Each has a thread of its own: a stuck serial line, a stopped terminal
+//! or a pipe that nobody reads stops nobody.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::Write as _,
+    fs::OpenOptions,
+    io::Write,
     path::Path,
     sync::mpsc::{SyncSender, TrySendError, sync_channel},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-/// Lines that wait for one slow console; a line that does not fit is not shown there.
-const WAITING_LINES: usize = 512;
+/// Texts that wait for one slow console; one that does not fit is not shown there.
+const WAITING: usize = 512;
 /// How long the consoles get to show the last lines.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(20);
 /// Consoles that are used.
 const MAX_CONSOLES: usize = 8;
 
 enum Message {
-    Line(String),
+    Text(String),
     Flush(SyncSender<()>),
 }
 
 /// Takes lines; never blocks the caller for long.
-pub enum Console {
-    /// Standard error.
-    Stderr,
-    /// Every console of the kernel, each with a thread of its own: a stuck serial line stops nobody.
-    Kernel(KernelConsoles),
-}
-
-/// The kernel's consoles.
-pub struct KernelConsoles {
-    consoles: Vec<SyncSender<Message>>,
+pub struct Console {
+    outputs: Vec<SyncSender<Message>>,
 }
 
 impl Console {
+    /// Standard error.
+    #[must_use]
+    pub fn stderr() -> Self {
+        Self { outputs: spawn(std::io::stderr()).into_iter().collect() }
+    }
+
+    /// Standard output.
+    #[must_use]
+    pub fn stdout() -> Self {
+        Self { outputs: spawn(std::io::stdout()).into_iter().collect() }
+    }
+
     /// All consoles that the kernel uses; `/dev/console` when it does not say which.
     #[must_use]
     pub fn kernel(sys: &Path, dev: &Path) -> Self {
         let active = std::fs::read_to_string(sys.join("class/tty/console/active")).unwrap_or_default();
         let mut names: Vec<_> = active.split_ascii_whitespace().filter(|name| !name.contains('/')).collect();
         names.truncate(MAX_CONSOLES);
-        let mut consoles: Vec<_> = names.iter().filter_map(|name| spawn(&dev.join(name))).collect();
-        if consoles.is_empty() {
-            consoles.extend(spawn(&dev.join("console")));
+        let open = |path: &Path| OpenOptions::new().write(true).open(path).ok().and_then(spawn);
+        let mut outputs: Vec<_> = names.iter().filter_map(|name| open(&dev.join(name))).collect();
+        if outputs.is_empty() {
+            outputs.extend(open(&dev.join("console")));
         }
-        Self::Kernel(KernelConsoles { consoles })
+        Self { outputs }
     }
 
     /// Shows a line.
     pub fn line(&self, line: &str) {
-        match self {
-            Self::Stderr => {
-                let mut text = line.to_owned();
-                text.push('\n');
-                std::io::stderr().write_all(text.as_bytes()).ok();
-            }
-            Self::Kernel(KernelConsoles { consoles }) => {
-                for console in consoles {
-                    console.try_send(Message::Line(line.to_owned())).ok();
-                }
-            }
+        self.text(&format!("{line}\n"));
+    }
+
+    /// Shows a text as it is.
+    pub fn text(&self, text: &str) {
+        for output in &self.outputs {
+            output.try_send(Message::Text(text.to_owned())).ok();
         }
+    }
+
+    /// Shows a line that matters more than those before it: waits for room, but not for ever.
+    pub fn last_line(&self, line: &str) {
+        let deadline = Instant::now() + FLUSH_DEADLINE;
+        for output in &self.outputs {
+            send(output, Message::Text(format!("{line}\n")), deadline);
+        }
+        self.flush();
     }
 
     /// Waits until everything is shown, but not for ever.
     pub fn flush(&self) {
-        let Self::Kernel(KernelConsoles { consoles }) = self else { return };
-        let (done, finished) = sync_channel(consoles.len());
-        let waiting = consoles
-            .iter()
-            .filter(|console| {
-                !matches!(console.try_send(Message::Flush(done.clone())), Err(TrySendError::Disconnected(_)))
-            })
-            .count();
+        let deadline = Instant::now() + FLUSH_DEADLINE;
+        let (done, finished) = sync_channel(self.outputs.len());
+        let waiting =
+            self.outputs.iter().filter(|output| send(output, Message::Flush(done.clone()), deadline)).count();
         for _ in 0..waiting {
-            if finished.recv_timeout(FLUSH_DEADLINE).is_err() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if finished.recv_timeout(left).is_err() {
                 return;
             }
         }
     }
 }
 
-fn spawn(path: &Path) -> Option<SyncSender<Message>> {
-    let mut file: File = OpenOptions::new().write(true).open(path).ok()?;
-    let (sender, receiver) = sync_channel(WAITING_LINES);
-    std::thread::Builder::new()
-        .name("console".into())
-        .spawn(move || {
-            for message in receiver {
-                match message {
-                    Message::Line(mut line) => {
-                        line.push('\n');
-                        file.write_all(line.as_bytes()).ok();
-                    }
-                    Message::Flush(done) => {
-                        done.try_send(()).ok();
-                    }
+/// Waits for room until the deadline; whether there was any.
+fn send(output: &SyncSender<Message>, mut message: Message, deadline: Instant) -> bool {
+    loop {
+        message = match output.try_send(message) {
+            Ok(()) => return true,
+            Err(TrySendError::Full(message)) if Instant::now() < deadline => message,
+            Err(_) => return false,
+        };
+        std::thread::sleep(POLL);
+    }
+}
+
+fn spawn(mut output: impl Write + Send + 'static) -> Option<SyncSender<Message>> {
+    let (sender, receiver) = sync_channel(WAITING);
+    let thread = std::thread::Builder::new().name("console".into()).spawn(move || {
+        for message in receiver {
+            match message {
+                // When nobody reads, the work goes on all the same.
+                Message::Text(text) => {
+                    let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+                }
+                Message::Flush(done) => {
+                    let _ = done.try_send(());
                 }
             }
-        })
-        .ok()?;
-    Some(sender)
+        }
+    });
+    thread.ok().map(|_| sender)
 }
 
 #[cfg(test)]

@@ -115,7 +115,7 @@ fn records_made_before_the_time_was_known_get_the_right_time() {
 #[test]
 fn the_layer_queues_fields_and_spans_and_filters_libraries() {
     let report = report();
-    let layer = LogLayer::new(Arc::new(Console::Stderr), report.clone());
+    let layer = LogLayer::new(Arc::new(Console::stderr()), report.clone());
     let subscriber = tracing_subscriber::registry().with(layer.clone());
     tracing::subscriber::with_default(subscriber, || {
         let span = tracing::info_span!("step", id = "7");

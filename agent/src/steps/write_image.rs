@@ -17,7 +17,7 @@ use crate::{
     stream::{
         StreamError,
         fetch::{FetchOptions, in_order},
-        job::{self, Job},
+        job::{self, Job, NotWritten},
         pipeline::WriteOptions,
     },
 };
@@ -81,7 +81,7 @@ impl Step for WriteImage {
         let target = claim(choice.device.clone(), context.roots.clone()).await?;
         let target = Arc::new(target);
         let written = self.job(arguments).run(target.clone(), context.report.clone(), &context.cancel).await;
-        let written = written.map_err(failed)?;
+        let written = written.map_err(|error| failed(&choice.device, &target, error))?;
         let mut receipt = job::receipt(&choice.device, &target, written, started);
         receipt.choice = choice.explanations;
         serde_json::to_value(receipt).map_err(|error| StepError::Failed(error.into()))
@@ -89,10 +89,10 @@ impl Step for WriteImage {
 }
 
 /// Cancelling is no failure.
-fn failed(error: StreamError) -> StepError {
+fn failed(device: &BlockDevice, target: &Target, error: StreamError) -> StepError {
     match error {
         StreamError::Cancelled => StepError::Cancelled,
-        error => StepError::Failed(error.into()),
+        error => StepError::Failed(NotWritten::new(device, target, error).into()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
-        mpsc::{SyncSender, sync_channel},
+        mpsc::sync_channel,
     },
     time::Instant,
 };
@@ -13,23 +13,27 @@ use std::{
 use bessemer_proto::{
     digest::Digest,
     manifest::{Manifest, Range},
-    step::{ImageFormat, StageWork},
+    step::{ImageFormat, StageWork, WriteWork},
 };
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     StreamError,
     boot_area::BootArea,
-    digest::{self, Hasher},
+    digest::Hasher,
     fetch::Object,
+    fit,
     held_back::HeldBack,
-    pipeline::{self, KnownManifest, WriteOptions, Written},
-    proof::Verified,
-    ranged::{self, Ranged, Worked},
+    parallel::{cores, in_parallel},
+    pipeline::{self, WriteOptions, Written},
+    progress::{self, Meter},
+    proof::{KnownManifest, Verified},
+    ranged::{self, Ranged, RangesRight, Worked},
     stage::{cause, stage},
     work::StageClock,
-    write::{Filled, write_body},
+    write::{BodyWritten, Filled, write_body},
     zeros::is_zero,
 };
 use crate::{
@@ -45,6 +49,8 @@ const READ: usize = 1 << 20;
 /// A raw image whose server takes ranges.
 pub(super) struct Known {
     pub(super) object: Arc<Object>,
+    /// Its first bytes.
+    pub(super) head: Bytes,
     pub(super) known: KnownManifest,
     /// The image's own digest.
     pub(super) expected: Option<Digest>,
@@ -58,47 +64,48 @@ pub(super) async fn run(
     report: Arc<dyn StepReport>,
     cancel: &CancellationToken,
 ) -> Result<Written, StreamError> {
-    let Known { object, known, expected } = image;
+    let Known { object, head, known, expected } = image;
     let manifest = known.manifest.clone();
     let bytes = manifest.image_bytes;
-    if bytes > target.size() {
-        let device = target.path().display().to_string();
-        return Err(StreamError::TooLarge { image: bytes, disk: target.size(), device });
-    }
+    fit::size(bytes, &target)?;
+    fit::table_so_far(&head, &target)?;
     let stop = cancel.child_token();
     let _stop_on_drop = stop.clone().drop_guard();
     let (filled, to_write) = sync_channel::<Filled>(QUEUED);
-    let parts = (object.clone(), manifest.clone());
-    let ranged = Arc::new(Ranged::new(parts, target.clone(), report.clone(), stop.clone()));
-    let workers = usize::from(options.connections).max(2);
-    object.counts.connections.store(workers as u64, Ordering::Relaxed);
+    let parts = (object, manifest.clone());
+    let ranged = Ranged::new(parts, target.clone(), report.clone(), options.connections, stop.clone());
+    let ranged = Arc::new(ranged);
+    // Threads that hash beside those that wait for the server.
+    let workers = cores().max(usize::from(options.connections));
     let begun = Instant::now();
     let work = stage("ranges", {
         let (ranged, stop) = (ranged.clone(), stop.clone());
-        move || coordinate(&ranged, workers, &filled).inspect_err(|_| stop.cancel())
+        move || ranged.run(workers, &filled).inspect_err(|_| stop.cancel())
     });
     let write = stage("write", {
-        let (target, stop) = (target.clone(), stop.clone());
+        let (target, report, stop) = (target.clone(), report.clone(), stop.clone());
         // Read back afterwards, with the digests of the manifest.
-        move || write_body(&to_write, &target, false, &stop).inspect_err(|_| stop.cancel())
+        move || write_body(&to_write, &target, false, &report, &stop).inspect_err(|_| stop.cancel())
     });
     let work = work.await.unwrap_or(Err(StreamError::Died("ranges")));
     let write = write.await.unwrap_or(Err(StreamError::Died("write")));
     if cancel.is_cancelled() {
         return Err(StreamError::Cancelled);
     }
-    let (worked, body) = match (work, write) {
-        (Ok(worked), Ok(body)) => (worked, body),
+    let ((right, worked), body) = match (work, write) {
+        (Ok(work), Ok(body)) => (work, body),
         (work, write) => return Err(cause([work.err(), write.err()].into_iter().flatten())),
     };
-    let accounts = ranged::account(&worked, begun.elapsed());
-    let mut work = pipeline::account(&object, accounts.into_iter(), &body);
-    work.bytes_kept = ranged.kept();
+    let mut work = account(&ranged, &worked, begun, &body);
+    let bytes_received = manifest.data_bytes().saturating_sub(work.bytes_kept);
+    let manifest_digest = Some(known.digest.clone());
     let started = body.started;
-    let last = ReadBack { target: target.clone(), manifest, stop };
+    let meter = Meter::new(progress::READING_BACK, bytes, report.clone());
+    let last = ReadBack { target: target.clone(), manifest, meter, stop };
     let area = BootArea { target, report, bytes, verify_readback: options.verify_readback };
     let last = stage("boot area", move || {
-        let (verified, read_back) = last.prove(&known, expected, options.verify_readback, &body.held_back)?;
+        let (verified, read_back) =
+            last.prove((&known, &right), expected, options.verify_readback, &body.held_back)?;
         let of_area = area.finish(&verified, &body.held_back)?;
         Ok((verified, read_back, of_area))
     });
@@ -106,56 +113,32 @@ pub(super) async fn run(
     work.bytes_read_back = read_back.as_ref().map_or(0, |account| account.bytes) + of_area;
     work.stages.extend(read_back);
     work.bottleneck = super::work::bottleneck(&work.stages);
-    Ok(Written { verified, format: ImageFormat::Raw, bytes_written: bytes, started, work })
+    Ok(Written {
+        verified,
+        format: ImageFormat::Raw,
+        manifest_digest,
+        bytes_received,
+        bytes_written: bytes,
+        started,
+        work,
+    })
 }
 
-/// Runs the workers and says when all is sent.
-fn coordinate(
-    ranged: &Ranged,
-    workers: usize,
-    filled: &SyncSender<Filled>,
-) -> Result<Vec<Worked>, StreamError> {
-    filled.send(Filled::Begin).map_err(|_| StreamError::Stopped)?;
-    let results = in_parallel(workers, |number| {
-        let zeros = if number == 0 { ranged::gaps(&ranged.manifest) } else { Vec::new() };
-        let sent = zeros
-            .into_iter()
-            .try_for_each(|gap| filled.send(Filled::Zeros(gap)).map_err(|_| StreamError::Stopped));
-        sent.and_then(|()| ranged.work(filled, workers)).inspect_err(|_| ranged.stop.cancel())
-    })?;
-    filled.send(Filled::End).map_err(|_| StreamError::Stopped)?;
-    Ok(results)
-}
-
-/// Runs `work` on several threads; all results, or the error to blame.
-fn in_parallel<T: Send>(
-    workers: usize,
-    work: impl Fn(usize) -> Result<T, StreamError> + Sync,
-) -> Result<Vec<T>, StreamError> {
-    let results: Vec<Result<T, StreamError>> = std::thread::scope(|scope| {
-        let work = &work;
-        let start = |number| {
-            let builder = std::thread::Builder::new().name(format!("ranges {number}"));
-            builder.spawn_scoped(scope, move || work(number))
-        };
-        let threads: Vec<_> = (0..workers).map(start).collect();
-        let join = |thread: std::io::Result<std::thread::ScopedJoinHandle<'_, _>>| match thread {
-            Ok(thread) => thread.join().unwrap_or(Err(StreamError::Died("ranges"))),
-            Err(_) => Err(StreamError::Died("ranges")),
-        };
-        threads.into_iter().map(join).collect()
-    });
-    let (good, bad): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
-    if bad.is_empty() {
-        return Ok(good.into_iter().flatten().collect());
+fn account(ranged: &Ranged, worked: &[Worked], begun: Instant, body: &BodyWritten) -> WriteWork {
+    let of_workers = ranged::account(worked, begun.elapsed());
+    WriteWork {
+        ranges: ranged.manifest.ranges.len() as u64,
+        ranges_kept: ranged.ranges_kept(),
+        bytes_kept: ranged.bytes_kept(),
+        ..pipeline::account(&ranged.object, of_workers.into_iter(), body)
     }
-    Err(cause(bad.into_iter().filter_map(Result::err)))
 }
 
 /// The last look at the disk before its boot area is written.
 struct ReadBack {
     target: Arc<Target>,
     manifest: Arc<Manifest>,
+    meter: Meter,
     stop: CancellationToken,
 }
 
@@ -163,15 +146,19 @@ impl ReadBack {
     /// The proof, and what reading back took.
     fn prove(
         &self,
-        known: &KnownManifest,
+        (known, right): (&KnownManifest, &RangesRight),
         expected: Option<Digest>,
         verify: bool,
         held_back: &HeldBack,
     ) -> Result<(Verified, Option<StageWork>), StreamError> {
         let bytes = self.manifest.image_bytes;
-        match expected {
+        match (known.as_trusted(), expected) {
+            (Some(trusted), expected) => {
+                let account = verify.then(|| self.compare(held_back)).transpose()?;
+                Ok((Verified::of_ranges(&trusted, expected, right), account))
+            }
             // Nobody vouches for the manifest: only the whole disk can prove the image.
-            Some(expected) if !known.trusted => {
+            (None, Some(expected)) => {
                 let mut clock = StageClock::new("read back");
                 let mut hasher = Hasher::new(expected.algorithm());
                 self.read(0..bytes, held_back, |piece, _| {
@@ -179,12 +166,9 @@ impl ReadBack {
                     Ok(())
                 })?;
                 clock.bytes = bytes;
-                Ok((digest::compare(hasher, expected, bytes)?, Some(clock.finish())))
+                Ok((Verified::of_stream(hasher, expected, bytes)?, Some(clock.finish())))
             }
-            expected => {
-                let account = verify.then(|| self.compare(held_back)).transpose()?;
-                Ok((known.proved(expected, self.manifest.data_bytes()), account))
-            }
+            (None, None) => Err(StreamError::NoProof),
         }
     }
 
@@ -194,8 +178,7 @@ impl ReadBack {
         clock.bytes = self.manifest.image_bytes;
         let gaps = ranged::gaps(&self.manifest);
         let next = AtomicUsize::new(0);
-        let cores = std::thread::available_parallelism().map_or(2, usize::from).min(8);
-        in_parallel(cores, |_| {
+        in_parallel(cores(), |_| {
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 if let Some(range) = self.manifest.ranges.get(index) {
@@ -238,17 +221,12 @@ impl ReadBack {
                 return Err(StreamError::Cancelled);
             }
             let piece = buffer.get_mut(..length).unwrap_or_default();
-            self.read_piece(piece, at)?;
+            self.target.read_at(piece, at)?;
             held_back.overlay(piece, at);
             see(piece, at)?;
+            self.meter.add(length as u64);
         }
         Ok(())
-    }
-
-    /// What was never written to a file that grows reads as zeros.
-    fn read_piece(&self, piece: &mut [u8], at: u64) -> Result<(), StreamError> {
-        self.target.end_at_least(at + piece.len() as u64)?;
-        Ok(self.target.read_at(piece, at)?)
     }
 
     fn differs(&self, offset: u64, length: u64) -> StreamError {

@@ -24,7 +24,7 @@ use crate::{
     },
     test_support::{
         Heard,
-        disks::{MIB, TestDisk, assert_boot_area_is_zero, gpt_image, gzip, sha256},
+        disks::{MIB, TestDisk, assert_boot_area_is_zero, gpt_image, gzip, noise, sha256},
         server::{Reply, Request, Served, Server},
     },
 };
@@ -115,7 +115,11 @@ async fn only_data_is_fetched_and_the_rest_is_zero() {
         assert!(disk.content() == image, "other bytes are on the disk");
         assert_eq!(written.bytes_written, SIZE as u64);
         assert_eq!(*written.verified.digest(), sha256(&image));
-        assert_eq!(written.work.bytes_kept, 0);
+        assert_eq!((written.work.bytes_kept, written.work.ranges_kept), (0, 0));
+        assert_eq!(written.work.ranges, manifest.ranges.len() as u64);
+        assert_eq!(written.bytes_received, manifest.data_bytes());
+        let of_manifest = sha256(manifest.to_json().as_bytes());
+        assert_eq!(written.manifest_digest, Some(of_manifest));
         assert!(written.work.bytes_fetched < (SIZE - 2 * MIB) as u64, "{}", written.work.bytes_fetched);
         assert_eq!(written.work.bytes_read_back >= SIZE as u64, verify_readback);
     }
@@ -236,18 +240,20 @@ async fn a_manifest_that_is_not_of_this_image_is_refused_with_the_disk_untouched
             matches!(error, StreamError::ManifestOfOther { .. })
         }),
         (Case::new(&image[..11 * MIB], &good), &|error| matches!(error, StreamError::ManifestSize { .. })),
-        (
-            Case { manifest_digest: None, ..Case::new(&image, &Manifest { ranges: vec![], ..good.clone() }) },
-            &|error| matches!(error, StreamError::NoPartitionTable),
-        ),
+        (Case::new(&noise(SIZE, 4), &manifest(&noise(SIZE, 4))), &|error| {
+            matches!(error, StreamError::NoPartitionTable)
+        }),
     ];
     for (number, (case, check)) in cases.into_iter().enumerate() {
         let error = case.run(&disk).await.unwrap_err();
         assert!(check(&error), "{number}: {error:?}");
-        if number < 3 {
-            assert!(disk.content() == before, "{number}: the disk was touched");
-        }
+        assert!(disk.content() == before, "{number}: the disk was touched");
     }
+    // A manifest that lies about the table, which the image has.
+    let liar = Manifest { ranges: vec![], ..good };
+    let case = Case { manifest_digest: None, ..Case::new(&image, &liar) };
+    let error = case.run(&disk).await.unwrap_err();
+    assert!(matches!(error, StreamError::NoPartitionTable), "{error:?}");
     assert_boot_area_is_zero(&disk.content());
 }
 
@@ -278,4 +284,57 @@ async fn packed_images_and_servers_without_ranges_are_checked_as_they_pass() {
             assert_boot_area_is_zero(&disk.content());
         }
     }
+}
+
+/// A wrong range may be half on the disk, or on its way, when the right bytes come.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_wrong_range_left_never_lies_over_the_right_one() {
+    let place = 2 * MIB..10 * MIB;
+    let mut half_zero = gpt_image(SIZE, 512);
+    half_zero[place.start..place.start + 4 * MIB].fill(0);
+    let mut noisy = half_zero.clone();
+    noisy[place.clone()].copy_from_slice(&noise(place.len(), 11));
+    let mut cut = noisy.clone();
+    cut[place.start..place.end - MIB].fill(0);
+    // Zeros come first where bytes belong, and bytes where zeros belong.
+    for (image, wrong) in [(&noisy, &cut), (&half_zero, &noisy)] {
+        let mut manifest = manifest(image);
+        let (start, end) = (place.start as u64, place.end as u64);
+        manifest.ranges.retain(|range| range.offset + range.length <= start || range.offset >= end);
+        let sha256 = Sha256::digest(&image[place.clone()]).into();
+        manifest.ranges.push(Range { offset: start, length: end - start, sha256 });
+        manifest.ranges.sort_by_key(|range| range.offset);
+        for disk in disks() {
+            let (right, wrong) = (Served::new(image.clone()), Served::new(wrong.clone()));
+            let lies = AtomicUsize::new(0);
+            let at = place.start;
+            let case = Case::serving(&manifest, move |request| {
+                let touches =
+                    request.range().is_some_and(|(start, end)| start <= at && end.is_none_or(|end| end > at));
+                let lie = touches && lies.fetch_add(1, Ordering::Relaxed) == 0;
+                if lie { wrong.reply(request) } else { right.reply(request) }
+            });
+            let written = case.run(&disk).await.unwrap();
+            assert!(written.work.retries >= 1);
+            assert!(disk.content() == *image, "other bytes are on the disk");
+        }
+    }
+}
+
+/// One server of several behind a name has no ranges.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_without_ranges_now_and_then_is_asked_for_again() {
+    let image = image();
+    let manifest = manifest(&image);
+    let (with, without) =
+        (Served::new(image.clone()), Served { ranges: false, ..Served::new(image.clone()) });
+    let asked = AtomicUsize::new(0);
+    let case = Case::serving(&manifest, move |request| {
+        let number = asked.fetch_add(1, Ordering::Relaxed);
+        if [2, 3].contains(&number) { without.reply(request) } else { with.reply(request) }
+    });
+    let disk = TestDisk::file(SIZE);
+    let written = case.run(&disk).await.unwrap();
+    assert!(written.work.retries >= 1);
+    assert!(disk.content() == image, "other bytes are on the disk");
 }

@@ -1,36 +1,14 @@
 //! Recognizes what an image is by its first bytes.
 
-use bessemer_proto::step::ImageFormat;
+use bessemer_proto::{image_magic::Beginning, step::ImageFormat};
 
 use super::{
-    DecodeError, StreamError, bzip2_streams,
+    DecodeError, StreamError,
     chunks::{ChunkReader, Chunks},
-    gzip, lz4_frames, lz4_header, skippable, xz_streams, zstd_header,
+    lz4_header, skippable, zstd_header,
 };
 
-/// What this agent unpacks.
-const KNOWN: [(&[u8], ImageFormat); 6] = [
-    (gzip::MAGIC, ImageFormat::Gzip),
-    (xz_streams::MAGIC, ImageFormat::Xz),
-    (&zstd_header::MAGIC, ImageFormat::Zstd),
-    (bzip2_streams::MAGIC, ImageFormat::Bzip2),
-    (&lz4_header::MAGIC, ImageFormat::Lz4),
-    (b"QFI\xfb", ImageFormat::Qcow2),
-];
-
-/// What is recognized only to be named in an error.
-const FOREIGN: [(&[u8], &str); 8] = [
-    (&lz4_header::LEGACY_MAGIC, lz4_frames::LEGACY),
-    (b"KDMV", "VMDK"),
-    (b"# Disk DescriptorFile", "VMDK"),
-    (b"vhdxfile", "VHDX"),
-    (b"conectix", "VHD"),
-    (b"PK\x03\x04", "a zip archive"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
-    (b"\x1f\x9d", "compress (.Z)"),
-];
-
-/// Enough to recognize everything above and to read a frame header.
+/// Enough to recognize everything and to read a frame header.
 const LOOK_AHEAD: usize = 32;
 /// How far skippable frames are followed to see whether zstd or lz4 comes after them.
 pub(super) const SKIPPABLE_LOOK_AHEAD: usize = 64 << 10;
@@ -92,15 +70,15 @@ fn classify(head: &[u8]) -> Content {
         }
         start += length;
     }
-    let known = KNOWN.iter().find(|(magic, _)| rest.starts_with(magic)).map(|(_, format)| *format);
-    match known {
-        Some(format @ (ImageFormat::Zstd | ImageFormat::Lz4)) => Content::Known(format, start),
+    match Beginning::of(rest) {
+        Some(Beginning::Format(format @ (ImageFormat::Zstd | ImageFormat::Lz4))) => {
+            Content::Known(format, start)
+        }
+        Some(Beginning::Skippable) => Content::Skippable,
         _ if start > 0 => Content::Skippable,
-        Some(format) => Content::Known(format, 0),
-        None => match FOREIGN.iter().find(|(magic, _)| head.starts_with(magic)) {
-            Some((_, name)) => Content::Foreign(name),
-            None => Content::Raw,
-        },
+        Some(Beginning::Format(format)) => Content::Known(format, 0),
+        Some(Beginning::Foreign(name)) => Content::Foreign(name),
+        None => Content::Raw,
     }
 }
 
@@ -114,8 +92,34 @@ fn decide(content: Content, declared: ImageFormat) -> Result<ImageFormat, Decode
         (Content::Foreign(name), _) => Err(mismatch(name)),
         (Content::Skippable, ImageFormat::Zstd | ImageFormat::Lz4) => Ok(declared),
         (Content::Skippable, ImageFormat::Auto) => Err(DecodeError::Undecided),
-        (Content::Skippable, _) => Err(mismatch("zstd or lz4")),
+        (Content::Skippable, _) => Err(mismatch(Beginning::Skippable.name())),
         (Content::Raw, ImageFormat::Auto | ImageFormat::Raw) => Ok(ImageFormat::Raw),
         (Content::Raw, _) => Err(mismatch("not packed (raw)")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::{bzip2_streams, gzip, lz4_frames, xz_streams};
+
+    #[test]
+    fn what_the_decoders_begin_with_is_what_is_recognized() {
+        for (magic, format) in [
+            (gzip::MAGIC, ImageFormat::Gzip),
+            (xz_streams::MAGIC, ImageFormat::Xz),
+            (&zstd_header::MAGIC, ImageFormat::Zstd),
+            (bzip2_streams::MAGIC, ImageFormat::Bzip2),
+            (&lz4_header::MAGIC, ImageFormat::Lz4),
+        ] {
+            assert_eq!(Beginning::of(magic), Some(Beginning::Format(format)));
+        }
+        let legacy = Beginning::of(&lz4_header::LEGACY_MAGIC);
+        assert_eq!(legacy, Some(Beginning::Foreign(lz4_frames::LEGACY)));
+    }
+
+    #[test]
+    fn a_skippable_frame_without_room_for_its_length_is_not_raw() {
+        assert!(matches!(classify(&[0x50, 0x2a, 0x4d, 0x18]), Content::Skippable));
     }
 }

@@ -1,10 +1,7 @@
 //! Digest of a stream as it passes.
 
-use bessemer_proto::digest::{Digest, DigestAlgorithm};
+use bessemer_proto::digest::{Digest, DigestAlgorithm, DigestError};
 use sha2::{Digest as _, Sha256, Sha512};
-use subtle::ConstantTimeEq;
-
-use super::{StreamError, proof::Verified};
 
 /// A running digest of one of the known algorithms.
 pub(super) enum Hasher {
@@ -35,16 +32,11 @@ impl Hasher {
     }
 }
 
-/// The proof, when `hasher` has seen what `expected` is the digest of.
-pub(super) fn compare(hasher: Hasher, expected: Digest, bytes: u64) -> Result<Verified, StreamError> {
-    let got = hasher.finish();
-    let same: bool = got.as_slice().ct_eq(expected.bytes()).into();
-    if same {
-        return Ok(Verified::of_stream(expected, bytes));
-    }
-    // The hasher was made for the algorithm, so its output has the right length.
-    let got = Digest::from_bytes(expected.algorithm(), &got).unwrap_or_else(|_| expected.clone());
-    Err(StreamError::DigestMismatch { expected, got, bytes })
+/// Digest of a few bytes.
+pub(super) fn of(algorithm: DigestAlgorithm, bytes: &[u8]) -> Result<Digest, DigestError> {
+    let mut hasher = Hasher::new(algorithm);
+    hasher.update(bytes);
+    Digest::from_bytes(algorithm, &hasher.finish())
 }
 
 #[cfg(test)]
@@ -52,11 +44,10 @@ pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::stream::{StreamError, proof::Verified};
 
     fn digest_of(algorithm: DigestAlgorithm, bytes: &[u8]) -> Digest {
-        let mut hasher = Hasher::new(algorithm);
-        hasher.update(bytes);
-        Digest::from_bytes(algorithm, &hasher.finish()).unwrap()
+        of(algorithm, bytes).unwrap()
     }
 
     /// The proof of an image in memory.
@@ -64,7 +55,7 @@ pub(super) mod tests {
         let expected = digest_of(DigestAlgorithm::Sha256, image);
         let mut hasher = Hasher::new(DigestAlgorithm::Sha256);
         hasher.update(image);
-        compare(hasher, expected, image.len() as u64).unwrap()
+        Verified::of_stream(hasher, expected, image.len() as u64).unwrap()
     }
 
     #[test]
@@ -90,7 +81,7 @@ pub(super) mod tests {
             let compare = |bytes: &[u8]| {
                 let mut hasher = Hasher::new(algorithm);
                 bytes.chunks(piece).for_each(|piece| hasher.update(piece));
-                super::compare(hasher, expected.clone(), bytes.len() as u64)
+                Verified::of_stream(hasher, expected.clone(), bytes.len() as u64)
             };
             let verified = compare(&bytes).unwrap();
             prop_assert_eq!((verified.digest(), verified.bytes()), (&expected, bytes.len() as u64));

@@ -33,9 +33,13 @@ impl HeldBack {
         // A file that grows has no end yet.
         let tail = if target.grows() { 0 } else { size - tail_start };
         let held = Self { head: buffer(head_end), tail: buffer(tail), tail_start, tail_used: false };
-        target.write_at(&held.head, 0)?;
-        target.write_at(&held.tail, tail_start)?;
-        target.flush()?;
+        target.set_cleared(false);
+        // Whatever fails, all that can be zero is.
+        let head = write_each(target, &held.head, 0);
+        let tail = write_each(target, &held.tail, tail_start);
+        let flushed = target.flush();
+        head.and(tail).and(flushed)?;
+        target.set_cleared(true);
         if let Err(error) = target.reread_partitions() {
             tracing::warn!(device = %target.path().display(), %error, "the kernel keeps the partitions it knew");
         }
@@ -96,16 +100,31 @@ impl HeldBack {
         &self.head
     }
 
-    /// Writes the boot area, the end of the disk first: when the power fails in between, nothing boots yet.
+    /// Writes the boot area, the end of the disk first and the boot sector last: when the power fails in between,
+    /// nothing boots yet.
     pub fn release(&self, verified: &Verified, target: &Target) -> Result<(), TargetError> {
         tracing::info!(device = %target.path().display(), digest = %verified.digest(), "the image is proved; writing the boot area");
+        target.set_cleared(false);
         if self.tail_used {
             target.write_at(&self.tail, self.tail_start)?;
             target.flush()?;
         }
-        target.write_at(&self.head, 0)?;
+        let (first, rest) = self.head.split_at(self.head.len().min(DIRECT_ALIGNMENT));
+        target.write_at(rest, first.len() as u64)?;
+        target.flush()?;
+        target.write_at(first, 0)?;
         target.flush()
     }
+}
+
+/// Writes as much of `data` as the disk takes; the first error when that is not all.
+fn write_each(target: &Target, data: &[u8], offset: u64) -> Result<(), TargetError> {
+    let Err(error) = target.write_at(data, offset) else { return Ok(()) };
+    let mut failed = false;
+    for (number, piece) in data.chunks(DIRECT_ALIGNMENT).enumerate() {
+        failed |= target.write_at(piece, offset + (number * DIRECT_ALIGNMENT) as u64).is_err();
+    }
+    if failed { Err(error) } else { Ok(()) }
 }
 
 /// Copies `from` to `at`; the caller has cut it to fit.

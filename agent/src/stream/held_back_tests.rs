@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     stream::digest::tests::proof,
-    test_support::disks::{MIB, TestDisk, assert_boot_area_is_zero, noise},
+    test_support::disks::{MIB, SmallFileSystem, TestDisk, assert_boot_area_is_zero, gpt_image, noise},
 };
 
 proptest! {
@@ -53,4 +53,25 @@ fn an_old_table_at_the_end_of_the_disk_goes_even_if_the_image_is_small() {
     let content = disk.content();
     assert!(content[..3 * MIB] == image);
     assert!(content[7 * MIB..].iter().all(|byte| *byte == 0));
+}
+
+/// A sector that cannot be written keeps no other from becoming zero.
+#[test]
+fn what_can_be_cleared_is_cleared() {
+    let Some(small) = SmallFileSystem::mount(5 * MIB) else { return };
+    let path = small.sparse_file(8 * MIB as u64);
+    // Full, but for the end of the disk and a few blocks at its start.
+    let old = gpt_image(8 * MIB, 512);
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    use std::os::unix::fs::FileExt as _;
+    file.write_all_at(&old[7 * MIB..], 7 * MIB as u64).unwrap();
+    file.write_all_at(&old[..64 << 10], 0).unwrap();
+    std::fs::write(small.path().join("filler"), vec![1; 5 * MIB]).unwrap_err();
+    let Some(disk) = TestDisk::of(path).attached(512) else { return };
+    let target = Target::open(&disk.path).unwrap();
+    assert!(HeldBack::clear(&target).is_err());
+    assert_eq!(target.left(), crate::disk::Left::Unknown);
+    drop(target);
+    let content = std::fs::read(&disk.backing).unwrap();
+    assert_boot_area_is_zero(&content);
 }

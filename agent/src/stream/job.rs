@@ -12,20 +12,22 @@ use bessemer_proto::{
     secret::Secret,
     step::{DigestSource, ImageFormat, ManifestSource, WriteImageReceipt, WrittenDevice},
 };
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::{
     FetchError, StreamError, by_manifest, checksum_file,
+    decode_stage::Declared,
     detect::SKIPPABLE_LOOK_AHEAD,
-    digest::{self, Hasher},
+    digest,
     fetch::{self, FetchOptions, Fetcher, Object},
-    pipeline::{self, Image, KnownManifest, Proof, WriteOptions, Written},
-    place::Declared,
+    pipeline::{self, Image, Proof, WriteOptions, Written},
+    proof::KnownManifest,
     random_access::RandomAccess as _,
 };
 use crate::{
-    disk::{BlockDevice, Target},
+    disk::{BlockDevice, Left, Target},
     steps::StepReport,
 };
 
@@ -90,28 +92,28 @@ impl Job {
         }
         let (object, body) = Object::open(fetcher, &self.url, report).await?;
         if let Some(known) = manifest.clone().filter(|_| object.has_ranges())
-            && self.is_raw_with_ranges(&object).await?
+            && let Some(head) = self.head_of_raw_with_ranges(&object).await?
         {
             check_same_image(&known.manifest, expected.as_ref(), Object::length(&object).unwrap_or(0))?;
-            return Ok(Prepared::Ranges(by_manifest::Known { object, known, expected }));
+            return Ok(Prepared::Ranges(by_manifest::Known { object, head, known, expected }));
         }
         let proof = Proof { expected, manifest };
         Ok(Prepared::Stream(Box::new(Image { object, body, format: self.format, proof })))
     }
 
-    /// Whether it is raw and can be had by ranges.
-    async fn is_raw_with_ranges(&self, object: &Arc<Object>) -> Result<bool, StreamError> {
+    /// The first bytes of an image that is raw and can be had by ranges.
+    async fn head_of_raw_with_ranges(&self, object: &Arc<Object>) -> Result<Option<Bytes>, StreamError> {
         let length = Object::length(object).unwrap_or(0).min(SKIPPABLE_LOOK_AHEAD as u64);
         let head = object.read_at(0, usize::try_from(length).unwrap_or(SKIPPABLE_LOOK_AHEAD)).await;
         let head = match head {
             // The server only says that it has ranges: the image is checked as it passes.
             Err(StreamError::Fetch(FetchError::NoRanges { .. } | FetchError::WrongRange { .. })) => {
-                return Ok(false);
+                return Ok(None);
             }
             head => head?,
         };
         let declared = Declared { format: self.format, allow_qcow2: self.write.allow_qcow2, in_order: true };
-        Ok(declared.detect(&head)? == ImageFormat::Raw)
+        Ok((declared.detect(&head)? == ImageFormat::Raw).then_some(head))
     }
 
     async fn expected(
@@ -172,26 +174,39 @@ async fn known_manifest(
     let bytes = small_file(fetcher, &source.url, manifest::MAX_BYTES, report).await?;
     let bytes = bytes.map_err(StreamError::ManifestFile)?;
     if let Some(wanted) = &source.digest {
-        let mut hasher = Hasher::new(wanted.algorithm());
-        hasher.update(&bytes);
-        digest::compare(hasher, wanted.clone(), bytes.len() as u64).map_err(|error| match error {
-            StreamError::DigestMismatch { expected, got, .. } => {
-                StreamError::ManifestDigest { url: url.clone(), expected, got }
-            }
-            error => error,
-        })?;
+        let got = digest::of(wanted.algorithm(), &bytes).map_err(|_| StreamError::Died("manifest"))?;
+        if got != *wanted {
+            return Err(StreamError::ManifestDigest { url, expected: wanted.clone(), got });
+        }
     }
     let manifest =
         Manifest::parse(&bytes).map_err(|source| StreamError::Manifest { url: url.clone(), source })?;
     // A manifest that does not name the expected digest cannot prove it, whoever vouches for the manifest.
     let names_it = expected.is_none_or(|expected| manifest.image_digest.as_ref() == Some(expected));
     let trusted = expected.is_none() || source.digest.is_some() && names_it;
-    let mut hasher = Hasher::new(DigestAlgorithm::Sha256);
-    hasher.update(&bytes);
-    // SHA-256 has the length of SHA-256.
-    let digest = Digest::from_bytes(DigestAlgorithm::Sha256, &hasher.finish())
-        .map_err(|_| StreamError::Died("manifest"))?;
+    let digest = digest::of(DigestAlgorithm::Sha256, &bytes).map_err(|_| StreamError::Died("manifest"))?;
     Ok(KnownManifest { manifest: Arc::new(manifest), digest, trusted })
+}
+
+/// Why nothing was written, and what the disk has now.
+#[derive(Debug, thiserror::Error)]
+#[error("the image was not written; {device} {left}")]
+pub struct NotWritten {
+    /// The disk.
+    pub device: String,
+    /// What it has.
+    pub left: Left,
+    /// Why.
+    #[source]
+    pub source: Box<StreamError>,
+}
+
+impl NotWritten {
+    /// For a write to `device` that ended with this error.
+    #[must_use]
+    pub fn new(device: &BlockDevice, target: &Target, source: StreamError) -> Self {
+        Self { device: device.name(), left: target.left(), source: Box::new(source) }
+    }
 }
 
 /// The receipt of a write to `device`, begun at `started`.
@@ -212,7 +227,8 @@ pub fn receipt(
         },
         digest: written.verified.digest().clone(),
         format: written.format,
-        bytes_received: written.verified.bytes(),
+        manifest_digest: written.manifest_digest,
+        bytes_received: written.bytes_received,
         bytes_written: written.bytes_written,
         seconds: started.elapsed().as_secs_f64(),
         seconds_to_first_byte: written.started.duration_since(started).as_secs_f64(),

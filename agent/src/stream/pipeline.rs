@@ -8,7 +8,6 @@ use std::{
 
 use bessemer_proto::{
     digest::Digest,
-    manifest::Manifest,
     step::{ImageFormat, StageWork, WriteWork},
 };
 use tokio::{
@@ -22,15 +21,15 @@ use super::{
     StreamError,
     boot_area::BootArea,
     chunks::{Blocks as _, Item, QueueSource},
-    content,
-    digest::{self, Hasher},
+    content_check::{self, ContentRight},
+    decode_stage::{self, Declared, Decoded},
+    digest::Hasher,
     fetch::{
         Body, Object,
         in_order::{self, Sink},
     },
-    place::{self, Declared, Decoded},
     progress::Progress,
-    proof::Verified,
+    proof::{KnownManifest, Verified},
     stage::{cause, stage},
     work::{self, StageClock},
     write::{BodyWritten, Filled, write_body},
@@ -67,25 +66,6 @@ pub struct Proof {
     pub manifest: Option<KnownManifest>,
 }
 
-/// A manifest, and whether it proves anything.
-#[derive(Clone)]
-pub struct KnownManifest {
-    /// The manifest.
-    pub manifest: Arc<Manifest>,
-    /// SHA-256 of its bytes.
-    pub digest: Digest,
-    /// Somebody vouches for it: its digest was given, or it is all that was given.
-    pub trusted: bool,
-}
-
-impl KnownManifest {
-    /// The proof, after every range was found right.
-    pub(super) fn proved(&self, expected: Option<Digest>, bytes: u64) -> Verified {
-        let of_image = expected.or_else(|| self.manifest.image_digest.clone());
-        Verified::of_ranges(of_image.unwrap_or_else(|| self.digest.clone()), bytes)
-    }
-}
-
 /// How to write.
 #[derive(Clone, Copy, Debug)]
 pub struct WriteOptions {
@@ -110,6 +90,10 @@ pub struct Written {
     pub verified: Verified,
     /// What the content was.
     pub format: ImageFormat,
+    /// SHA-256 of the manifest that was used.
+    pub manifest_digest: Option<Digest>,
+    /// Bytes as served that came, repeated ones once.
+    pub bytes_received: u64,
     /// Bytes of the unpacked image.
     pub bytes_written: u64,
     /// When the first byte went to the disk.
@@ -131,6 +115,8 @@ pub async fn run(
     let stop = cancel.child_token();
     let _stop_on_drop = stop.clone().drop_guard();
     let (object, manifest) = (image.object.clone(), image.proof.manifest.clone());
+    let manifest_digest = manifest.as_ref().map(|known| known.digest.clone());
+    let ranges = manifest.as_ref().map_or(0, |known| known.manifest.ranges.len() as u64);
     let outcomes = Stages::start(image, options, &target, &report, &stop).outcomes().await;
     if cancel.is_cancelled() {
         return Err(StreamError::Cancelled);
@@ -138,11 +124,16 @@ pub async fn run(
     let Results { fetched, digested: (verified, digested), decoded, content, body } = outcomes.all()?;
     let verified = match (verified, manifest) {
         (Some(verified), _) => verified,
-        (None, Some(known)) if content.is_some() => known.proved(None, decoded.bytes),
-        (None, _) => return Err(StreamError::NoProof),
+        (None, Some(known)) => match &content {
+            Some((right, _)) => Verified::of_content(&known, right),
+            None => return Err(StreamError::NoProof),
+        },
+        (None, None) => return Err(StreamError::NoProof),
     };
-    let before = [Some(fetched), Some(digested), Some(decoded.work), content];
+    let bytes_received = digested.bytes;
+    let before = [Some(fetched), Some(digested), Some(decoded.work), content.map(|(_, work)| work)];
     let mut work = account(&object, before.into_iter().flatten(), &body);
+    work.ranges = ranges;
     let (started, bytes) = (body.started, decoded.bytes);
     let boot_area = BootArea { target, report, bytes, verify_readback: options.verify_readback };
     let last = stage("boot area", move || {
@@ -150,11 +141,22 @@ pub async fn run(
     });
     let (verified, read_back) = last.await.unwrap_or(Err(StreamError::Died("boot area")))?;
     work.bytes_read_back += read_back;
-    Ok(Written { verified, format: decoded.format, bytes_written: bytes, started, work })
+    Ok(Written {
+        verified,
+        format: decoded.format,
+        manifest_digest,
+        bytes_received,
+        bytes_written: bytes,
+        started,
+        work,
+    })
 }
 
 /// A stage on its thread.
 type Running<T> = oneshot::Receiver<Result<T, StreamError>>;
+
+/// What the stage that checks the content found.
+type Checked = (ContentRight, StageWork);
 
 /// The stages at work.
 struct Stages {
@@ -162,7 +164,7 @@ struct Stages {
     digest: Running<(Option<Verified>, StageWork)>,
     decode: Running<Decoded>,
     /// Only with a manifest.
-    content: Option<Running<StageWork>>,
+    content: Option<Running<Checked>>,
     write: Running<BodyWritten>,
 }
 
@@ -189,19 +191,20 @@ impl Stages {
             let (to_check, from_decoder) = sync_channel(1);
             let checked = std::mem::replace(&mut filled, to_check);
             let stop = stop.clone();
-            let check = move || content::check(&from_decoder, known.manifest, &checked);
+            let check = move || content_check::check(&from_decoder, known.manifest, &checked);
             stage("content digest", move || check().inspect_err(|_| stop.cancel()))
         });
         let source = QueueSource::new(to_decode, stop.clone());
         let source = Progress::new(source, report.clone(), object.length().unwrap_or(0));
         let (disk, network, halt) = (target.clone(), Handle::current(), stop.clone());
         let decode = stage("decode", move || {
-            place::run(source, declared, (&object, &network, &halt), &filled, &disk)
+            decode_stage::run(source, declared, (&object, &network, &halt), &filled, &disk)
                 .inspect_err(|_| halt.cancel())
         });
-        let (disk, halt) = (target.clone(), stop.clone());
+        let (disk, report, halt) = (target.clone(), report.clone(), stop.clone());
         let write = stage("write", move || {
-            write_body(&to_write, &disk, options.verify_readback, &halt).inspect_err(|_| halt.cancel())
+            write_body(&to_write, &disk, options.verify_readback, &report, &halt)
+                .inspect_err(|_| halt.cancel())
         });
         Self { fetch, digest, decode, content, write }
     }
@@ -228,7 +231,7 @@ struct Outcomes {
     fetched: Result<StageWork, StreamError>,
     digested: Result<(Option<Verified>, StageWork), StreamError>,
     decoded: Result<Decoded, StreamError>,
-    content: Result<Option<StageWork>, StreamError>,
+    content: Result<Option<Checked>, StreamError>,
     body: Result<BodyWritten, StreamError>,
 }
 
@@ -236,7 +239,7 @@ struct Results {
     fetched: StageWork,
     digested: (Option<Verified>, StageWork),
     decoded: Decoded,
-    content: Option<StageWork>,
+    content: Option<Checked>,
     body: BodyWritten,
 }
 
@@ -270,6 +273,8 @@ pub(super) fn account(
         bytes_fetched: count(&object.counts.bytes),
         bytes_zeroed: body.zeroed,
         bytes_kept: 0,
+        ranges: 0,
+        ranges_kept: 0,
         bytes_read_back: body.read_back,
         writer: body.method.to_owned(),
     }
@@ -305,7 +310,7 @@ fn digest(
     clock.wait(|| next.blocking_send(None)).map_err(|_| StreamError::Stopped)?;
     // The source has said that this is all.
     let verified = match (hasher, expected) {
-        (Some(hasher), Some(expected)) => Some(digest::compare(hasher, expected, clock.bytes)?),
+        (Some(hasher), Some(expected)) => Some(Verified::of_stream(hasher, expected, clock.bytes)?),
         _ => None,
     };
     Ok((verified, clock.finish()))

@@ -4,7 +4,7 @@
 use std::{
     ops::Range as Bytes,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
         mpsc::SyncSender,
     },
@@ -16,13 +16,16 @@ use bessemer_proto::{
     step::StageWork,
 };
 use sha2::{Digest as _, Sha256};
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     StreamError,
     fetch::{Body, Object},
-    held_back, progress,
+    held_back,
+    parallel::in_parallel,
+    pipeline::BUFFER_BYTES,
+    progress::{self, Meter},
     write::Filled,
 };
 use crate::{
@@ -33,13 +36,14 @@ use crate::{
     steps::StepReport,
 };
 
-/// Length of a buffer, and how many all workers have.
-const BUFFER_BYTES: usize = 1 << 20;
+/// Buffers of all workers.
 const BUFFERS: usize = 12;
 /// Neighbouring ranges are fetched by one request of at most this length.
 const REQUEST_BYTES: u64 = 8 << 20;
 /// A range that is wrong is fetched so often.
 const ATTEMPTS: u32 = 3;
+/// Before the second attempt; more before the third.
+const PAUSE: Duration = Duration::from_millis(200);
 /// After so many ranges that the disk does not hold, only every so-manieth is looked at.
 const MISSES: u32 = 16;
 
@@ -53,11 +57,26 @@ pub(super) struct Ranged {
     pub(super) stop: CancellationToken,
     next: AtomicUsize,
     requests: Vec<Bytes<usize>>,
+    /// As many fetch at once.
+    connections: Semaphore,
+    fetching: AtomicU64,
     /// Ranges in a row that the disk did not hold.
     misses: AtomicU32,
-    done: AtomicU64,
-    reported: Mutex<Instant>,
-    kept: AtomicU64,
+    meter: Meter,
+    bytes_kept: AtomicU64,
+    ranges_kept: AtomicU64,
+}
+
+/// Each range of a manifest was seen with its own digest: on the way to the disk, or on the disk itself. Only
+/// [`Ranged::run`] makes one.
+pub(super) struct RangesRight {
+    bytes: u64,
+}
+
+impl RangesRight {
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
 }
 
 /// What a worker did.
@@ -74,8 +93,10 @@ impl Ranged {
         (object, manifest): (Arc<Object>, Arc<Manifest>),
         target: Arc<Target>,
         report: Arc<dyn StepReport>,
+        connections: u8,
         stop: CancellationToken,
     ) -> Self {
+        let meter = Meter::new(progress::WRITING, manifest.data_bytes(), report.clone());
         Self {
             requests: requests(&manifest.ranges),
             object,
@@ -85,20 +106,46 @@ impl Ranged {
             network: Handle::current(),
             stop,
             next: AtomicUsize::new(0),
+            connections: Semaphore::new(usize::from(connections.max(1))),
+            fetching: AtomicU64::new(0),
             misses: AtomicU32::new(0),
-            done: AtomicU64::new(0),
-            reported: Mutex::new(Instant::now()),
-            kept: AtomicU64::new(0),
+            meter,
+            bytes_kept: AtomicU64::new(0),
+            ranges_kept: AtomicU64::new(0),
         }
     }
 
+    /// Sends all that the disk lacks, with its zeros, and the word that this is all.
+    pub(super) fn run(
+        &self,
+        workers: usize,
+        filled: &SyncSender<Filled>,
+    ) -> Result<(RangesRight, Vec<Worked>), StreamError> {
+        filled.send(Filled::Begin).map_err(|_| StreamError::Stopped)?;
+        let worked = in_parallel(workers, |number| {
+            let zeros = if number == 0 { gaps(&self.manifest) } else { Vec::new() };
+            let sent = zeros
+                .into_iter()
+                .try_for_each(|gap| filled.send(Filled::Zeros(gap)).map_err(|_| StreamError::Stopped));
+            sent.and_then(|()| self.work(filled, workers)).inspect_err(|_| self.stop.cancel())
+        })?;
+        filled.send(Filled::End).map_err(|_| StreamError::Stopped)?;
+        // Every worker went on until no range was left, and none failed.
+        Ok((RangesRight { bytes: self.manifest.data_bytes() }, worked))
+    }
+
     /// Bytes that the disk held already.
-    pub(super) fn kept(&self) -> u64 {
-        self.kept.load(Ordering::Relaxed)
+    pub(super) fn bytes_kept(&self) -> u64 {
+        self.bytes_kept.load(Ordering::Relaxed)
+    }
+
+    /// Ranges that the disk held already.
+    pub(super) fn ranges_kept(&self) -> u64 {
+        self.ranges_kept.load(Ordering::Relaxed)
     }
 
     /// Does requests until none is left: the work of one thread of several.
-    pub(super) fn work(&self, filled: &SyncSender<Filled>, workers: usize) -> Result<Worked, StreamError> {
+    fn work(&self, filled: &SyncSender<Filled>, workers: usize) -> Result<Worked, StreamError> {
         let ring = Ring::new((BUFFERS / workers.max(1)).max(2), BUFFER_BYTES);
         let mut worker = Worker { shared: self, ring, filled, worked: Worked::default() };
         loop {
@@ -112,18 +159,6 @@ impl Ranged {
     fn range(&self, index: usize) -> Result<&Range, StreamError> {
         // The indices come from the same list.
         self.manifest.ranges.get(index).ok_or(StreamError::Stopped)
-    }
-
-    fn is_done(&self, bytes: u64) {
-        let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let total = self.manifest.data_bytes();
-        // Who comes while another reports has nothing to add.
-        if let Ok(mut reported) = self.reported.try_lock()
-            && (done == total || reported.elapsed() >= progress::INTERVAL)
-        {
-            *reported = Instant::now();
-            self.report.progress(progress::WRITING, done, total);
-        }
     }
 
     /// Whether to look if the disk holds the range already. The boot area is always written anew.
@@ -192,7 +227,11 @@ impl Worker<'_> {
         while at < range.offset + range.length {
             let length = length_of(range.offset + range.length - at);
             let piece = block.space().get_mut(..length).unwrap_or_default();
-            self.shared.target.read_at(piece, at)?;
+            if let Err(error) = self.shared.target.read_at(piece, at) {
+                // Writing it anew is what may heal it.
+                tracing::warn!(%error, "what the disk holds cannot be read; fetching it");
+                return Ok(false);
+            }
             let begun = Instant::now();
             hasher.update(&*piece);
             self.worked.hashing += begun.elapsed();
@@ -204,41 +243,71 @@ impl Worker<'_> {
             return Ok(false);
         }
         self.shared.misses.store(0, Ordering::Relaxed);
-        self.shared.kept.fetch_add(range.length, Ordering::Relaxed);
-        self.shared.is_done(range.length);
+        self.shared.bytes_kept.fetch_add(range.length, Ordering::Relaxed);
+        self.shared.ranges_kept.fetch_add(1, Ordering::Relaxed);
+        self.shared.meter.add(range.length);
         Ok(true)
     }
 
     /// Fetches neighbouring ranges with one request, and those that are wrong again.
     fn fetch(&mut self, indices: Option<Bytes<usize>>) -> Result<(), StreamError> {
         let Some(indices) = indices else { return Ok(()) };
+        let permit = self.shared.connections.acquire();
+        let permit = self.shared.network.block_on(self.shared.stop.run_until_cancelled(permit));
+        // The semaphore is never closed.
+        let _permit = permit.ok_or(StreamError::Cancelled)?.map_err(|_| StreamError::Stopped)?;
+        let at_once = self.shared.fetching.fetch_add(1, Ordering::Relaxed) + 1;
+        self.shared.object.counts.connections.fetch_max(at_once, Ordering::Relaxed);
+        let fetched = self.fetch_with_permit(indices);
+        self.shared.fetching.fetch_sub(1, Ordering::Relaxed);
+        fetched
+    }
+
+    fn fetch_with_permit(&mut self, indices: Bytes<usize>) -> Result<(), StreamError> {
         let start = self.shared.range(indices.start)?.offset;
-        let last = self.shared.range(indices.end.saturating_sub(1))?;
+        let last = *self.shared.range(indices.end.saturating_sub(1))?;
         let mut stream = RangeStream::new(self.shared.object.range(start..last.offset + last.length));
         for index in indices {
             let range = *self.shared.range(index)?;
-            let mut right = self.one(&range, &mut stream)?;
-            let mut attempt = 1;
-            while !right {
+            let (mut attempt, mut again, mut broken) = (1, None, false);
+            while let Some(error) = self.attempt(&range, again.as_mut().unwrap_or(&mut stream), attempt)? {
                 if attempt == ATTEMPTS {
-                    return Err(StreamError::Range {
-                        offset: range.offset,
-                        length: range.length,
-                        attempts: attempt,
-                    });
+                    return Err(error);
                 }
-                attempt += 1;
-                self.shared.report.warning(format!(
-                    "{} bytes at byte {} of the image do not have the digest that the manifest has for them; fetching them again",
-                    range.length, range.offset
-                ));
+                broken |= !matches!(error, StreamError::Range { .. });
+                let cause = format!("{:#}", anyhow::Error::from(error));
+                self.shared.report.warning(format!("{cause}; fetching it again"));
                 self.shared.object.counts.retries.fetch_add(1, Ordering::Relaxed);
-                let again = self.shared.object.range(range.offset..range.offset + range.length);
-                right = self.one(&range, &mut RangeStream::new(again))?;
+                let pause = async { tokio::time::sleep(PAUSE * attempt).await };
+                self.shared.network.block_on(self.shared.stop.run_until_cancelled(pause));
+                attempt += 1;
+                let end = range.offset + range.length;
+                again = Some(RangeStream::new(self.shared.object.range(range.offset..end)));
             }
-            self.shared.is_done(range.length);
+            if broken {
+                let rest = range.offset + range.length..last.offset + last.length;
+                stream = RangeStream::new(self.shared.object.range(rest));
+            }
+            self.shared.meter.add(range.length);
         }
         Ok(())
+    }
+
+    /// The same; what may be right the next time is handed back.
+    fn attempt(
+        &mut self,
+        range: &Range,
+        stream: &mut RangeStream,
+        attempts: u32,
+    ) -> Result<Option<StreamError>, StreamError> {
+        let (offset, length) = (range.offset, range.length);
+        match self.one(range, stream) {
+            Ok(true) => Ok(None),
+            Ok(false) => Ok(Some(StreamError::Range { offset, length, attempts })),
+            // One server of several behind a name may have no ranges.
+            Err(StreamError::Fetch(error)) if error.is_about_ranges() => Ok(Some(error.into())),
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads one range off the stream and sends it to the disk; false when it is wrong. A range of one buffer is

@@ -15,11 +15,15 @@ use tokio_util::sync::CancellationToken;
 use super::{
     StreamError,
     held_back::HeldBack,
+    progress::{self, Meter},
     readback::Readback,
     work::StageClock,
     zeros::{Run, runs},
 };
-use crate::disk::{Target, TargetError, buffer::Block, writer::Writer};
+use crate::{
+    disk::{Target, buffer::Block, writer::Writer},
+    steps::StepReport,
+};
 
 /// What the stages before send.
 pub enum Filled {
@@ -54,18 +58,20 @@ pub struct BodyWritten {
     pub read_back: u64,
 }
 
-/// Zeros are made in pieces, so that a slow device can be cancelled.
+/// Zeros are made in pieces, so that the write can be cancelled: by a device that makes them itself, and by writing them.
 const ZEROS_AT_ONCE: u64 = 1 << 30;
+const WRITTEN_ZEROS_AT_ONCE: u64 = 32 << 20;
 
 /// Writes blocks as they come. The disk is not touched before [`Filled::Begin`].
 pub fn write_body(
     filled: &Receiver<Filled>,
     target: &Arc<Target>,
     verify: bool,
+    report: &Arc<dyn StepReport>,
     cancel: &CancellationToken,
 ) -> Result<BodyWritten, StreamError> {
     let Ok(Filled::Begin) = filled.recv() else { return Err(StreamError::Stopped) };
-    let mut disk = DiskWrites::begin(target.clone(), verify, cancel)?;
+    let mut disk = DiskWrites::begin(target.clone(), verify, report.clone(), cancel)?;
     loop {
         if cancel.is_cancelled() {
             return Err(StreamError::Cancelled);
@@ -89,11 +95,20 @@ struct DiskWrites {
     started: Option<Instant>,
     zeroed: u64,
     clock: StageClock,
+    report: Arc<dyn StepReport>,
+    cancel: CancellationToken,
 }
 
 impl DiskWrites {
-    fn begin(target: Arc<Target>, verify: bool, cancel: &CancellationToken) -> Result<Self, StreamError> {
+    fn begin(
+        target: Arc<Target>,
+        verify: bool,
+        report: Arc<dyn StepReport>,
+        cancel: &CancellationToken,
+    ) -> Result<Self, StreamError> {
         Ok(Self {
+            report,
+            cancel: cancel.clone(),
             held_back: HeldBack::clear(&target)?,
             writer: Writer::new(target.clone(), verify),
             readback: verify.then(|| Readback::start(target.clone(), cancel.clone())).transpose()?,
@@ -126,6 +141,10 @@ impl DiskWrites {
         self.started.get_or_insert_with(Instant::now);
         let length = block.as_ref().len();
         self.clock.bytes += length as u64;
+        // A range that is fetched again replaces zeros that are still to be made.
+        if self.zeros.start < offset + length as u64 && offset < self.zeros.end {
+            self.flush_zeros()?;
+        }
         let body = self.held_back.keep(block.as_ref(), offset);
         let block = Arc::new(block);
         let bytes = block.as_ref().as_ref().get(body.clone()).unwrap_or_default();
@@ -161,17 +180,30 @@ impl DiskWrites {
 
     fn flush_zeros(&mut self) -> Result<(), StreamError> {
         let range = self.held_back.outside(std::mem::take(&mut self.zeros));
+        if range.is_empty() {
+            return Ok(());
+        }
+        // And zeros of a range that is fetched again replace what is still being written.
+        self.writer.finish_overlapping(&range)?;
+        let meter = Meter::new(progress::ZEROING, range.end - range.start, self.report.clone());
         let mut start = range.start;
         while start < range.end {
-            let end = range.end.min(start + ZEROS_AT_ONCE);
+            if self.cancel.is_cancelled() {
+                return Err(StreamError::Cancelled);
+            }
+            let at_once = if self.target.makes_zeros() { ZEROS_AT_ONCE } else { WRITTEN_ZEROS_AT_ONCE };
+            let end = range.end.min(start + at_once);
             if self.target.zero(start..end)? {
                 self.zeroed += end - start;
+            }
+            if end < range.end {
+                meter.add(end - start);
             }
             start = end;
         }
         match &mut self.readback {
-            Some(readback) if !range.is_empty() => readback.zeros(range),
-            _ => Ok(()),
+            Some(readback) => readback.zeros(range),
+            None => Ok(()),
         }
     }
 
@@ -215,17 +247,4 @@ pub fn compare_boot_area(areas: &[(u64, &[u8]); 2], target: &Target) -> Result<u
         compared += bytes.len() as u64;
     }
     Ok(compared)
-}
-
-/// A write that went wrong has this error; for those who must tell it from others.
-impl StreamError {
-    /// Whether the disk, not the image, is to blame.
-    #[must_use]
-    pub fn is_about_the_disk(&self) -> bool {
-        matches!(
-            self,
-            Self::Target(TargetError::Write { .. } | TargetError::Read { .. } | TargetError::Flush { .. })
-                | Self::ReadBack { .. }
-        )
-    }
 }

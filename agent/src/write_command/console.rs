@@ -1,7 +1,7 @@
 //! What the command shows: a line that moves on a terminal, or JSON lines for programs.
 
 use std::{
-    io::{IsTerminal as _, Write as _},
+    io::IsTerminal as _,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::exit::Failure;
-use crate::{disk::human_size, steps::StepReport};
+use crate::{disk::human_size, report::Console, steps::StepReport};
 
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -46,6 +46,8 @@ enum Event<'a> {
     },
     Error {
         exit_code: u8,
+        /// `unchanged`, `no_boot_area` or `unknown`.
+        device_left: &'a str,
         message: String,
     },
 }
@@ -53,6 +55,8 @@ enum Event<'a> {
 /// Shows a write.
 pub(super) struct Shown {
     style: ProgressStyle,
+    out: Console,
+    err: Arc<Console>,
     started: Instant,
     last: Mutex<(Instant, u64)>,
 }
@@ -64,7 +68,13 @@ impl Shown {
             style => style,
         };
         let now = Instant::now();
-        Arc::new(Self { style, started: now, last: Mutex::new((now, 0)) })
+        let (out, err) = (Console::stdout(), Arc::new(Console::stderr()));
+        Arc::new(Self { style, out, err, started: now, last: Mutex::new((now, 0)) })
+    }
+
+    /// Standard error, for log lines.
+    pub(super) fn stderr(&self) -> Arc<Console> {
+        self.err.clone()
     }
 
     /// Whether log lines go to standard error.
@@ -74,7 +84,7 @@ impl Shown {
 
     pub(super) fn finished(&self, receipt: &WriteImageReceipt) {
         match self.style {
-            ProgressStyle::Json => emit(&Event::Receipt { receipt }),
+            ProgressStyle::Json => self.out.last_line(&json(&Event::Receipt { receipt })),
             ProgressStyle::None => {}
             ProgressStyle::Bar | ProgressStyle::Auto => {
                 let rate = receipt.bytes_written as f64 / receipt.seconds.max(0.001);
@@ -88,7 +98,7 @@ impl Shown {
                     receipt.digest,
                     receipt.work.bottleneck.as_deref().unwrap_or("none"),
                 );
-                say(&line, "\n");
+                self.err.last_line(&line);
             }
         }
     }
@@ -96,10 +106,14 @@ impl Shown {
     pub(super) fn failed(&self, failure: &Failure) {
         let message = crate::report::layer::chain(failure);
         if self.style == ProgressStyle::Json {
-            emit(&Event::Error { exit_code: failure.code(), message: message.clone() });
+            self.out.last_line(&json(&Event::Error {
+                exit_code: failure.code(),
+                device_left: failure.left().name(),
+                message: message.clone(),
+            }));
         }
         let clear = if self.style == ProgressStyle::Bar { "\r\x1b[K" } else { "" };
-        say(&format!("{clear}bessemer-agent: {message}"), "\n");
+        self.err.last_line(&format!("{clear}bessemer-agent: {message}"));
     }
 
     /// Bytes a second since the last call.
@@ -117,14 +131,15 @@ impl StepReport for Shown {
         match self.style {
             ProgressStyle::Json => {
                 let seconds = self.started.elapsed().as_secs_f64();
-                emit(&Event::Progress { stage, bytes_done, bytes_total, bytes_per_second, seconds });
+                let event = Event::Progress { stage, bytes_done, bytes_total, bytes_per_second, seconds };
+                self.out.line(&json(&event));
             }
             ProgressStyle::Bar => {
                 let part = match bytes_done.saturating_mul(100).checked_div(bytes_total) {
                     Some(percent) => format!("{percent:3} % of {}", human_size(bytes_total)),
                     None => human_size(bytes_done),
                 };
-                say(&format!("\r\x1b[K{stage}: {part}, {}/s", human_size(bytes_per_second)), "");
+                self.err.text(&format!("\r\x1b[K{stage}: {part}, {}/s", human_size(bytes_per_second)));
             }
             ProgressStyle::Auto | ProgressStyle::None => {}
         }
@@ -132,21 +147,15 @@ impl StepReport for Shown {
 
     fn warning(&self, message: String) {
         match self.style {
-            ProgressStyle::Json => emit(&Event::Warning { message: &message }),
-            ProgressStyle::Bar => say(&format!("\r\x1b[Kwarning: {message}"), "\n"),
-            ProgressStyle::Auto => say(&format!("warning: {message}"), "\n"),
+            ProgressStyle::Json => self.out.line(&json(&Event::Warning { message: &message })),
+            ProgressStyle::Bar => self.err.line(&format!("\r\x1b[Kwarning: {message}")),
+            ProgressStyle::Auto => self.err.line(&format!("warning: {message}")),
             ProgressStyle::None => {}
         }
     }
 }
 
-/// To standard error. Not `eprint`, which panics when nobody reads: the write goes on all the same.
-fn say(text: &str, end: &str) {
-    let _ = write!(std::io::stderr().lock(), "{text}{end}");
-}
-
-fn emit(event: &Event<'_>) {
-    let mut out = std::io::stdout().lock();
-    // Nobody reads: the write goes on all the same.
-    let _ = serde_json::to_writer(&mut out, event).map_err(std::io::Error::from).and_then(|()| writeln!(out));
+fn json(event: &Event<'_>) -> String {
+    // Strings and numbers: nothing of it can fail.
+    serde_json::to_string(event).unwrap_or_default()
 }

@@ -1,8 +1,8 @@
 //! Exit codes: which kind of thing went wrong. Scripts depend on them; docs/write.md lists them.
 
 use crate::{
-    disk::ClaimError,
-    stream::{FetchError, StreamError},
+    disk::{ClaimError, Left},
+    stream::{DecodeError, FetchError, Qcow2Error, StreamError, job::NotWritten},
 };
 
 /// Why the command ends.
@@ -16,7 +16,7 @@ pub(super) enum Failure {
     Claim(#[from] ClaimError),
     /// The write.
     #[error(transparent)]
-    Stream(#[from] StreamError),
+    Stream(#[from] NotWritten),
     /// Anything else.
     #[error(transparent)]
     Other(#[from] anyhow::Error),
@@ -27,8 +27,16 @@ impl Failure {
         match self {
             Self::Arguments(_) => 2,
             Self::Claim(_) => 6,
-            Self::Stream(error) => of_stream(error),
+            Self::Stream(failed) => of_stream(&failed.source),
             Self::Other(_) => 1,
+        }
+    }
+
+    /// What the device has now, where it was to be written.
+    pub(super) fn left(&self) -> Left {
+        match self {
+            Self::Stream(failed) => failed.left,
+            _ => Left::Unchanged,
         }
     }
 }
@@ -42,6 +50,7 @@ fn of_stream(error: &StreamError) -> u8 {
             | FetchError::Proxy { .. },
         ) => 2,
         StreamError::Fetch(FetchError::Changed { .. })
+        | StreamError::Decode(DecodeError::Qcow2(Qcow2Error::Changed(_)))
         | StreamError::DigestMismatch { .. }
         | StreamError::Checksum(_)
         | StreamError::Manifest { .. }

@@ -30,11 +30,11 @@ use self::{
 use crate::{
     disk,
     link::{clock::Clock, resolve::Resolver},
-    report::{Console, LogLayer, Report},
+    report::{LogLayer, Report},
     steps::Roots,
     stream::{
         fetch::{FetchOptions, in_order},
-        job::{self, Job},
+        job::{self, Job, NotWritten},
         pipeline::WriteOptions,
     },
 };
@@ -132,8 +132,8 @@ impl ValueEnum for Format {
 
 /// Runs the command to its end.
 pub(crate) fn main(write: Write) -> ExitCode {
-    let logs = LogLayer::new(Arc::new(Console::Stderr), Report::new(Clock::new()));
     let shown = Shown::new(write.progress);
+    let logs = LogLayer::new(shown.stderr(), Report::new(Clock::new()));
     if shown.logs() {
         // Fails only when a vendor's main has set a subscriber: then that one is used.
         tracing::subscriber::set_global_default(tracing_subscriber::registry().with(logs)).ok();
@@ -161,20 +161,38 @@ async fn run(write: Write, shown: Arc<Shown>) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be caught")?;
     let on_signal = cancel.clone();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        let mut asked = false;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if asked {
+                // Who asks twice does not want to wait for a slow disk.
+                std::process::exit(130);
+            }
+            asked = true;
+            on_signal.cancel();
         }
-        on_signal.cancel();
     });
     let path = write.device.clone();
     let job = write.job().map_err(Failure::Arguments)?;
-    let claimed = tokio::task::spawn_blocking(move || disk::claim_path(&path, &Roots::default()));
-    let (device, target) = claimed.await.context("claiming the device broke off")??;
+    let is_new = !path.exists();
+    let claim = {
+        let path = path.clone();
+        move || disk::claim_path(&path, &Roots::default())
+    };
+    let claimed = tokio::task::spawn_blocking(claim).await;
+    let (device, target) = claimed.context("claiming the device broke off")??;
     let target = Arc::new(target);
-    let written = job.run(target.clone(), shown.clone(), &cancel).await.inspect_err(|_| {
-        // A file that was empty is empty again: half an image would look like a disk of that size.
+    let written = job.run(target.clone(), shown.clone(), &cancel).await.map_err(|error| {
+        let failed = NotWritten::new(&device, &target, error);
+        // Half an image would look like a disk of that size.
         target.end_at(0).ok();
+        if is_new {
+            std::fs::remove_file(&path).ok();
+        }
+        failed
     })?;
     shown.finished(&job::receipt(&device, &target, written, started));
     Ok(())
@@ -211,8 +229,12 @@ impl Write {
 }
 
 fn parse(url: &str, argument: &str) -> Result<Url, anyhow::Error> {
-    let url = Url::parse(url).with_context(|| format!("{argument} is no URL"))?;
-    anyhow::ensure!(matches!(url.scheme(), "http" | "https"), "{argument} is neither http:// nor https://");
+    let url = Url::parse(url)
+        .with_context(|| format!("{argument} is no URL; it must begin with http:// or https://"))?;
+    anyhow::ensure!(
+        matches!(url.scheme(), "http" | "https"),
+        "{argument} must begin with http:// or https://"
+    );
     Ok(url)
 }
 

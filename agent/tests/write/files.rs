@@ -43,7 +43,7 @@ fn a_new_file_has_the_length_of_the_image() {
 }
 
 #[test]
-fn a_failed_write_leaves_a_new_file_empty_and_the_next_succeeds() {
+fn a_failed_write_leaves_no_new_file_and_the_next_succeeds() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("disk");
     let image = gpt_image(4 * MIB, 512);
@@ -51,7 +51,12 @@ fn a_failed_write_leaves_a_new_file_empty_and_the_next_succeeds() {
     flipped[2 * MIB] ^= 1;
     let said = Said::of(write_json(honest(&flipped).url("/image").as_str(), &path, &image, &[]));
     said.error(4);
-    assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
+    assert!(!path.exists());
+    std::fs::write(&path, b"").unwrap();
+    let said = Said::of(write_json(honest(&flipped).url("/image").as_str(), &path, &image, &[]));
+    said.error(4);
+    assert_eq!(said.last_event()["device_left"], "no_boot_area");
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "what was there stays, empty as it was");
     write(&image, &path).receipt();
     assert!(std::fs::read(&path).unwrap() == image);
 }
@@ -95,4 +100,30 @@ fn a_break_in_the_middle_of_a_new_file_is_no_matter() {
     let said = Said::of(write_json(server.url("/image").as_str(), &path, &image, &[]));
     assert_eq!(said.receipt()["work"]["retries"], 1);
     assert!(std::fs::read(&path).unwrap() == image);
+}
+
+/// Zeros that were never written are read back, too.
+#[test]
+fn a_new_file_with_holes_is_read_back() {
+    let mut image = gpt_image(8 * MIB, 512);
+    image[2 * MIB..5 * MIB].fill(0);
+    image[6 * MIB..].fill(0);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("disk");
+    let url = honest(&image).url("/image");
+    let said = Said::of(write_json(url.as_str(), &path, &image, &["--verify-readback"]));
+    assert_eq!(said.receipt()["work"]["bytes_read_back"], 8 * MIB);
+    // Its backup table was zero, so it got another.
+    assert!(std::fs::read(&path).unwrap()[..7 * MIB] == image[..7 * MIB]);
+}
+
+#[test]
+fn a_file_is_written_by_one_at_a_time() {
+    let image = gpt_image(4 * MIB, 512);
+    let disk = TestDisk::file(4 * MIB);
+    let held = std::fs::File::open(&disk.path).unwrap();
+    held.lock().unwrap();
+    write(&image, &disk.path).error(6);
+    drop(held);
+    write(&image, &disk.path).receipt();
 }

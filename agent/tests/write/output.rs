@@ -1,6 +1,10 @@
 //! What is shown: bars, JSON lines, nothing; and that nobody has to look.
 
-use std::{io::Read, process::Stdio, time::Duration};
+use std::{
+    io::{Read, Write as _},
+    process::Stdio,
+    time::Duration,
+};
 
 use crate::{
     disks::{MIB, TestDisk, gpt_image, sha256},
@@ -67,7 +71,7 @@ fn a_bar_is_on_standard_error_and_clears_its_line() {
     let bad = said("bar", &slow(), b"other");
     assert_eq!(bad.code, Some(4));
     let last = bad.err.trim_end().rsplit('\r').next().unwrap().to_owned();
-    assert!(last.starts_with("\x1b[Kbessemer-agent: the image is not the one"), "{last:?}");
+    assert!(last.starts_with("\x1b[Kbessemer-agent: the image was not written; "), "{last:?}");
 }
 
 #[test]
@@ -115,4 +119,37 @@ fn a_reader_that_stops_reading_ends_up_with_what_was_said_first() {
     child.stdout.take().unwrap().read_exact(&mut byte).unwrap();
     assert_eq!(byte, *b"{");
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// A pipe that is full and open: `bessemer-agent write … | sleep 1000`.
+#[test]
+fn a_reader_that_does_not_read_stops_nothing() {
+    use std::os::fd::AsFd as _;
+    let (_reader, mut writer) = std::io::pipe().unwrap();
+    let flags = nix::fcntl::OFlag::O_NONBLOCK;
+    nix::fcntl::fcntl(writer.as_fd(), nix::fcntl::FcntlArg::F_SETFL(flags)).unwrap();
+    while writer.write(&[b'x'; 4096]).is_ok() {}
+    while writer.write(b"x").is_ok() {}
+    nix::fcntl::fcntl(writer.as_fd(), nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::empty())).unwrap();
+    for style in ["json", "bar", "auto"] {
+        let disk = TestDisk::file(IMAGE);
+        let server = slow();
+        let hex = sha256(&image()).hex();
+        let mut command = write(["--progress", style, "--sha256", &hex, server.url("/image").as_str()]);
+        command.arg(&disk.path).stdout(writer.try_clone().unwrap()).stderr(writer.try_clone().unwrap());
+        let mut child = command.spawn().unwrap();
+        let begun = std::time::Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if begun.elapsed() > std::time::Duration::from_secs(60) {
+                child.kill().unwrap();
+                panic!("{style}: it waits for its reader");
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        };
+        assert!(status.success(), "{style}: {status}");
+        assert!(disk.content() == image(), "{style}: other bytes are on the disk");
+    }
 }

@@ -254,9 +254,10 @@ async fn change(
     query.finish()?;
     let patch = NodePatch::parse(body, context.version, reset.unwrap_or(false))?;
     let node = find(&state, &context, &ident).await?;
+    // What is refused anyway is refused without waiting for who works on the node.
+    let mut trial = node.clone();
+    patch.apply(&mut trial)?;
     let parent = if patch.touches("parent_node") {
-        let mut trial = node.clone();
-        patch.apply(&mut trial)?;
         resolve_parent(&state, &mut trial).await?;
         Some(trial.parent_node)
     } else {

@@ -2,8 +2,10 @@
 
 mod watch;
 
-use std::time::Duration;
+use std::{fs, path::PathBuf, time::Duration};
 
+use anyhow::Context as _;
+use bessemer_proto::step::MOST_CONNECTIONS;
 use clap::Args;
 use serde_json::{Map, Value, json};
 use url::Url;
@@ -28,6 +30,9 @@ const IMAGE_KEYS: &[&str] = &[
     "image_disk_format",
     "image_manifest",
     "image_manifest_checksum",
+    "image_request_authorization_secret",
+    "image_connections",
+    "image_verify_readback",
     "image_url",
     "root_device",
 ];
@@ -43,11 +48,21 @@ pub(super) struct Deploy {
     #[command(flatten)]
     digest: Digest,
     /// The manifest of a raw image, made by `bessemer image manifest` or bmaptool: only what the disk lacks is fetched.
+    /// The whole disk is read back, unless the manifest is known to be right and names the image's digest.
     #[arg(long, value_name = "URL")]
     manifest: Option<Url>,
-    /// SHA-256 of the manifest: then it proves the image without reading the disk back.
+    /// SHA-256 of the manifest. If it also names the image's digest, its ranges prove the image.
     #[arg(long, value_name = "HEX", value_parser = hexadecimal::<64>, requires = "manifest")]
     manifest_sha256: Option<String>,
+    /// File with the value of the Authorization header for the image's server, such as "Bearer …".
+    #[arg(long, value_name = "FILE")]
+    authorization_file: Option<PathBuf>,
+    /// Most range connections to the image's server, 1 to 8. Default: the agent chooses.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(MOST_CONNECTIONS)))]
+    connections: Option<u8>,
+    /// Reads the disk back, past every cache of the machine, and compares.
+    #[arg(long)]
+    verify_readback: bool,
     /// Which disk to write: a JSON object, or KEY=VALUE several times (serial, wwn, size, name, …). Default: the
     /// smallest disk of at least 4 GiB.
     #[arg(long, value_name = "HINT")]
@@ -92,7 +107,7 @@ fn hexadecimal<const LENGTH: usize>(text: &str) -> Result<String, String> {
 impl Deploy {
     /// Runs it.
     pub(super) async fn run(self, client: &Client, output: &Output) -> anyhow::Result<()> {
-        let wanted = self.instance_info().map_err(anyhow::Error::msg)?;
+        let wanted = self.instance_info()?;
         let request = self.request()?;
         let path = ["nodes", self.node.as_str()];
         let node = client.get(&path, &[("fields", "instance_info".to_owned())]).await?;
@@ -124,7 +139,7 @@ impl Deploy {
         Ok(request)
     }
 
-    fn instance_info(&self) -> Result<Map<String, Value>, String> {
+    fn instance_info(&self) -> anyhow::Result<Map<String, Value>> {
         let mut info = Map::new();
         info.insert("image_source".into(), self.image.as_str().into());
         let hash = [("sha256", &self.digest.sha256), ("sha512", &self.digest.sha512)];
@@ -144,9 +159,27 @@ impl Deploy {
             info.insert("image_manifest_checksum".into(), sha256.clone().into());
         }
         if !self.root_device.is_empty() {
-            info.insert("root_device".into(), hints(&self.root_device)?.into());
+            let hints = hints(&self.root_device).map_err(anyhow::Error::msg)?;
+            info.insert("root_device".into(), hints.into());
         }
+        self.add_transfer(&mut info)?;
         Ok(info)
+    }
+
+    /// How the image is fetched and written.
+    fn add_transfer(&self, info: &mut Map<String, Value>) -> anyhow::Result<()> {
+        if let Some(path) = &self.authorization_file {
+            let text =
+                fs::read_to_string(path).with_context(|| format!("could not read {}", path.display()))?;
+            info.insert("image_request_authorization_secret".into(), text.trim().into());
+        }
+        if let Some(count) = self.connections {
+            info.insert("image_connections".into(), count.into());
+        }
+        if self.verify_readback {
+            info.insert("image_verify_readback".into(), true.into());
+        }
+        Ok(())
     }
 }
 

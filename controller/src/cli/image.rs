@@ -3,13 +3,17 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, IsTerminal as _, Write as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail, ensure};
 use bessemer_proto::digest::DigestAlgorithm;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{
+    Args, Subcommand, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser as _},
+};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use uuid::Uuid;
 
@@ -31,7 +35,11 @@ pub(super) struct MakeManifest {
     /// How the manifest is written.
     #[arg(long, default_value = "json")]
     format: ManifestFormat,
-    /// Where to; standard output when absent.
+    /// Which digest of the whole image the manifest names: the one that deploys of the image declare. Default: sha256.
+    /// A bmap names none.
+    #[arg(long, value_name = "ALGORITHM", value_parser = algorithms())]
+    digest: Option<DigestAlgorithm>,
+    /// Where to: a file, made whole or not at all. Standard output when absent.
     #[arg(long, value_name = "OUT")]
     write_to: Option<PathBuf>,
 }
@@ -44,6 +52,10 @@ enum ManifestFormat {
     Bmap,
 }
 
+fn algorithms() -> impl clap::builder::TypedValueParser<Value = DigestAlgorithm> {
+    PossibleValuesParser::new(["sha256", "sha512"]).try_map(|name| name.parse::<DigestAlgorithm>())
+}
+
 impl ImageCommand {
     /// Runs it.
     pub(super) fn run(self) -> anyhow::Result<()> {
@@ -54,16 +66,20 @@ impl ImageCommand {
 
 impl MakeManifest {
     fn run(&self) -> anyhow::Result<()> {
+        if self.format == ManifestFormat::Bmap && self.digest.is_some() {
+            bail!("a bmap names no digest of the image: leave --digest out, or use --format json");
+        }
+        let write_to = self.write_to.as_deref().map(|path| self.destination(path)).transpose()?;
         let bar = progress(&self.image);
         let watch = Watch { progress: &|done| bar.set_position(done), stop: &AtomicBool::new(false) };
-        let made = make(&self.image, DigestAlgorithm::Sha256, watch);
+        let made = make(&self.image, self.digest.unwrap_or(DigestAlgorithm::Sha256), watch);
         bar.finish_and_clear();
         let manifest = made?;
         let text = match self.format {
             ManifestFormat::Json => manifest.to_json(),
             ManifestFormat::Bmap => manifest.to_bmap()?,
         };
-        match &self.write_to {
+        match &write_to {
             Some(path) => {
                 write_whole(path, &text).with_context(|| format!("could not write {}", path.display()))
             }
@@ -73,6 +89,23 @@ impl MakeManifest {
                 Ok(out.flush()?)
             }
         }
+    }
+
+    /// The file to write, links followed: never the image itself, and nothing that is no file, since it is replaced.
+    fn destination(&self, path: &Path) -> anyhow::Result<PathBuf> {
+        let Ok(found) = fs::metadata(path) else { return Ok(path.to_owned()) };
+        let image = fs::metadata(&self.image);
+        ensure!(
+            !image.is_ok_and(|image| (image.dev(), image.ino()) == (found.dev(), found.ino())),
+            "--write-to {} is the image itself: give another file",
+            path.display()
+        );
+        ensure!(
+            found.is_file(),
+            "--write-to {} exists and is not a regular file: give another, or leave --write-to out for standard output",
+            path.display()
+        );
+        fs::canonicalize(path).with_context(|| format!("could not find {}", path.display()))
     }
 }
 
@@ -116,7 +149,57 @@ mod tests {
     use super::*;
 
     fn command(image: PathBuf, format: ManifestFormat, out: &Path) -> MakeManifest {
-        MakeManifest { image, format, write_to: Some(out.to_owned()) }
+        MakeManifest { image, format, digest: None, write_to: Some(out.to_owned()) }
+    }
+
+    #[test]
+    fn the_image_is_never_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let image = at("disk.raw");
+        fs::write(&image, vec![7; 100_000]).unwrap();
+        std::os::unix::fs::symlink(&image, at("link")).unwrap();
+        fs::hard_link(&image, at("hard")).unwrap();
+        for (image, out) in
+            [("disk.raw", "disk.raw"), ("disk.raw", "link"), ("disk.raw", "hard"), ("link", "hard")]
+        {
+            let error = command(at(image), ManifestFormat::Json, &at(out)).run().unwrap_err().to_string();
+            assert!(error.contains("is the image itself"), "{image} {out}: {error}");
+            assert_eq!(fs::read(at("disk.raw")).unwrap(), vec![7; 100_000]);
+        }
+        assert_eq!(fs::read_link(at("link")).unwrap(), image);
+        let error = command(image, ManifestFormat::Json, folder.path()).run().unwrap_err().to_string();
+        assert!(error.contains("is not a regular file"), "{error}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn a_link_to_an_old_manifest_stays_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("disk.raw"), "image").unwrap();
+        fs::write(at("old"), "old").unwrap();
+        std::os::unix::fs::symlink("old", at("link")).unwrap();
+        command(at("disk.raw"), ManifestFormat::Json, &at("link")).run().unwrap();
+        assert!(fs::symlink_metadata(at("link")).unwrap().is_symlink());
+        Manifest::parse(&fs::read(at("old")).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn the_manifest_names_the_digest_that_was_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (image, out) = (folder.path().join("disk.raw"), folder.path().join("manifest"));
+        fs::write(&image, "image").unwrap();
+        for digest in [None, Some(DigestAlgorithm::Sha256), Some(DigestAlgorithm::Sha512)] {
+            MakeManifest { digest, ..command(image.clone(), ManifestFormat::Json, &out) }.run().unwrap();
+            let named = Manifest::parse(&fs::read(&out).unwrap()).unwrap().image_digest.unwrap();
+            assert_eq!(named.algorithm(), digest.unwrap_or(DigestAlgorithm::Sha256));
+        }
+        let bmap = MakeManifest {
+            digest: Some(DigestAlgorithm::Sha512),
+            ..command(image, ManifestFormat::Bmap, &out)
+        };
+        assert!(bmap.run().unwrap_err().to_string().contains("leave --digest out"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod wait;
 
 use std::{io, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use client::Client;
 use output::{Format, Output};
@@ -33,6 +33,7 @@ struct Arguments {
 
 /// Where the controller is and how its answers are shown.
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Controller")]
 struct Remote {
     /// URL of the controller's API.
     #[arg(long, env = "BESSEMER_URL", default_value = "http://127.0.0.1:6385", global = true)]
@@ -65,10 +66,22 @@ enum Command {
     Deploy(Box<deploy::Deploy>),
 }
 
+/// Commands that work without a controller.
+const LOCAL: [&str; 3] = ["serve", "config", "image"];
+
+/// The command line; what works without a controller does not offer the options that reach one.
+fn command_line() -> clap::Command {
+    let line = Arguments::command();
+    let remote = line.get_arguments().filter(|argument| argument.is_global_set());
+    let hidden: Vec<_> = remote.map(|argument| argument.clone().global(false).hide(true)).collect();
+    LOCAL.iter().fold(line, |line, name| line.mut_subcommand(name, |command| command.args(&hidden)))
+}
+
 /// Parses the command line and runs what it says. 0: done. 1: failed, the reason is on standard error.
 /// 2: the command line is wrong.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::from_arg_matches(&command_line().get_matches());
+    let arguments = arguments.unwrap_or_else(|error| error.exit());
     // Every TLS connection of this process uses ring; a second installation is no error.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match run(arguments) {

@@ -42,8 +42,30 @@ const SHA256: &str = "67be4210ef12e818ed319fbc57d839a5fcbf0a1bc4c2fd55cdd54dab2e
 
 #[test]
 fn the_command_line_is_consistent() {
-    use clap::CommandFactory as _;
-    Arguments::command().debug_assert();
+    command_line().debug_assert();
+}
+
+#[test]
+fn only_what_reaches_a_controller_offers_options_for_it() {
+    let help = |line: &[&str]| {
+        let line = [&["bessemer"], line, &["--help"]].concat();
+        command_line().try_get_matches_from(line).unwrap_err().to_string()
+    };
+    for line in [&["image", "manifest"][..], &["image"], &["serve"], &["config", "check"]] {
+        let shown = help(line);
+        assert!(!shown.contains("--url") && !shown.contains("--output"), "{line:?}: {shown}");
+    }
+    for line in [&["node", "list"][..], &["deploy"], &["port"], &[]] {
+        assert!(help(line).contains("--url"), "{line:?}");
+    }
+    let url = |line: &[&str]| {
+        let matches = command_line().try_get_matches_from([&["bessemer"], line].concat());
+        matches.map(|matches| Arguments::from_arg_matches(&matches).unwrap().remote.url)
+    };
+    assert_eq!(url(&["node", "list", "--url", "http://h"]).unwrap(), "http://h");
+    assert_eq!(url(&["--url", "http://h", "node", "list"]).unwrap(), "http://h");
+    assert!(url(&["--url", "http://h", "image", "manifest", "x"]).is_ok());
+    assert!(url(&["image", "manifest", "x", "--url", "http://h"]).is_err());
 }
 
 #[test]
@@ -53,6 +75,10 @@ fn wrong_command_lines_are_refused() {
     let with = |more: &[&'static str]| parse(&[&deploy[..], more].concat());
     assert!(with(&["--sha256", SHA256, "--watch"]).is_ok());
     assert!(with(&["--checksum-url", "http://h/SHA256SUMS", "--root-device", "serial=S1"]).is_ok());
+    assert!(with(&["--sha256", SHA256, "--connections", "8", "--verify-readback"]).is_ok());
+    for count in ["0", "9", "x"] {
+        assert!(with(&["--sha256", SHA256, "--connections", count]).is_err(), "{count}");
+    }
     for more in [&[][..], &["--sha256", "abc"], &["--sha256", SHA256, "--checksum-url", "http://h/S"]] {
         assert!(with(more).is_err(), "{more:?}");
     }
@@ -147,6 +173,8 @@ async fn waiting_ends_when_the_state_is_reached_or_time_is_up() {
         wait::until(&client, "n", state, timeout, |_| Ok(())).await.map_err(|error| error.to_string())
     };
     assert_eq!(until(ProvisionState::Enroll, 0).await.unwrap()["name"], "n");
+    // Else it would find that nothing was begun in the state that is set by hand.
+    controller.state.engine.stop().await;
     edit(&controller, |node| {
         node.provision_state = ProvisionState::WaitCallBack;
         node.wait_until = Some(chrono::Utc::now() + chrono::TimeDelta::hours(1));
@@ -161,12 +189,27 @@ async fn a_deploy_that_cannot_start_says_why() {
     let controller = Controller::start().await;
     let url = serve(&controller).await;
     controller.node("n", ProvisionState::Manageable).await;
-    let line = ["deploy", "n", "--image", "http://127.0.0.1:1/i.raw", "--sha256", SHA256, "--watch"];
-    let said = run_at(&url, &line).await.unwrap_err();
+    let deploy = ["deploy", "n", "--image", "http://127.0.0.1:1/i.raw", "--sha256", SHA256, "--watch"];
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    std::fs::write(&key, "Bearer k3y\n").unwrap();
+    let how = ["--connections", "2", "--verify-readback", "--authorization-file", key.to_str().unwrap()];
+    let said = run_at(&url, &[&deploy[..], &how].concat()).await.unwrap_err();
     assert!(said.contains("\"active\" can not be performed") && said.contains("\"manageable\""), "{said}");
     let node = controller.state.store.node("n").await.unwrap();
     assert_eq!(node.instance_info["image_os_hash_value"], SHA256);
     assert_eq!(node.instance_info["image_os_hash_algo"], "sha256");
+    assert_eq!(node.instance_info["image_connections"], 2);
+    assert_eq!(node.instance_info["image_verify_readback"], true);
+    assert_eq!(node.instance_info["image_request_authorization_secret"], "Bearer k3y");
+    // The next deploy has an image of its own: nothing of this one is left.
+    run_at(&url, &deploy).await.unwrap_err();
+    let node = controller.state.store.node("n").await.unwrap();
+    let kept: Vec<_> = node.instance_info.keys().map(String::as_str).collect();
+    assert_eq!(kept, ["image_os_hash_algo", "image_os_hash_value", "image_source"]);
+    std::fs::remove_file(&key).unwrap();
+    let said = run_at(&url, &[&deploy[..], &how].concat()).await.unwrap_err();
+    assert!(said.starts_with("could not read ") && said.contains("key"), "{said}");
 }
 
 #[tokio::test]

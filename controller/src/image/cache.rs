@@ -107,12 +107,13 @@ impl Cache {
     fn evict(&self) -> io::Result<()> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
-            let entry = entry?;
-            let (path, found) = (entry.path(), entry.metadata()?);
+            let path = entry?.path();
+            // Somebody else may be clearing up, too.
+            let Some(found) = unless_gone(fs::metadata(&path))? else { continue };
             if path.extension().is_some_and(|extension| extension == MANIFEST) {
                 // Goes with its image.
                 if !path.with_extension("").exists() {
-                    fs::remove_file(&path)?;
+                    unless_gone(fs::remove_file(&path))?;
                 }
             } else if found.is_file() {
                 let manifest =
@@ -126,15 +127,20 @@ impl Cache {
             if total <= self.max_bytes || used.elapsed().unwrap_or_default() < KEEP_AT_LEAST {
                 break;
             }
-            fs::remove_file(&path)?;
-            match fs::remove_file(path.with_extension(MANIFEST)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            unless_gone(fs::remove_file(&path))?;
+            unless_gone(fs::remove_file(path.with_extension(MANIFEST)))?;
             tracing::info!(file = %path.display(), bytes, "image removed from the cache");
             total -= bytes;
         }
         Ok(())
+    }
+}
+
+/// Nothing for a file that is not there any more.
+fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
     }
 }
 
@@ -157,7 +163,7 @@ impl Inner {
             (None, _) => None,
             (Some(DigestSource::Value(digest)), _) => Some(digest.clone()),
             (Some(DigestSource::Url { url, .. }), source) => {
-                Some(self.fetcher.digest_of(url, &source.url()?).await?)
+                Some(self.fetcher.digest_of(url, &source.url()?, wanted.authorization.as_ref()).await?)
             }
         };
         let key = declared.as_ref().map_or_else(|| format!("{:?}", wanted.source), Digest::to_string);
@@ -184,7 +190,9 @@ impl Inner {
         let algorithm = declared.map_or(DigestAlgorithm::Sha256, Digest::algorithm);
         tracing::info!(url = plain(&url), "fetching an image");
         let got = match &wanted.source {
-            Source::Remote { url, .. } => self.fetcher.fetch(url, algorithm, temporary).await?,
+            Source::Remote { url, .. } => {
+                self.fetcher.fetch(url, wanted.authorization.as_ref(), algorithm, temporary).await?
+            }
             Source::File(path) => self.copy(path, algorithm, temporary).await?,
         };
         if let Some(expected) = declared.filter(|expected| **expected != got) {

@@ -11,6 +11,7 @@ use url::Url;
 
 use super::{
     Config, DownloadSource, ImageError,
+    authorization::Authorization,
     transfer::{self, DiskFormat},
 };
 use crate::node::Node;
@@ -26,6 +27,12 @@ pub(super) struct Wanted {
     pub(super) manifest: Option<ManifestSource>,
     /// For images that agents fetch from their source.
     pub(super) proxy: ProxyArguments,
+    /// For the source, whoever fetches from it.
+    pub(super) authorization: Option<Authorization>,
+    /// Most range connections of the agent.
+    pub(super) connections: Option<u8>,
+    /// Whether the agent reads the disk back.
+    pub(super) verify_readback: bool,
 }
 
 /// Where an image is.
@@ -68,6 +75,9 @@ impl Wanted {
         let is_staged = !matches!(source, Source::Remote { staged: false, .. });
         let format = DiskFormat::of(node)?;
         Ok(Self {
+            authorization: transfer::authorization(node, &source)?,
+            connections: transfer::connections(node)?,
+            verify_readback: transfer::verify_readback(node)?,
             source,
             digest,
             root_device: root_device(node)?,
@@ -86,7 +96,8 @@ fn location(source: &str, node: &Node, config: &Config) -> Result<Source, ImageE
         "http" | "https" => {
             if !url.username().is_empty() || url.password().is_some() {
                 return Err(wrong(
-                    "image_source holds a user name or password: put the image where none is needed"
+                    "image_source holds a user name or password: give them as \
+                     image_request_authorization_secret, which is not shown"
                         .to_owned(),
                 ));
             }

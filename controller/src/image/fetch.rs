@@ -10,14 +10,14 @@ use std::{
 
 use bessemer_proto::digest::{Digest, DigestAlgorithm};
 use bytes::Bytes;
-use http::{StatusCode, header};
-use reqwest::{Client, Response, redirect};
+use http::{Method, StatusCode, header};
+use reqwest::{Client, RequestBuilder, Response, redirect};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use tokio::sync::{Semaphore, mpsc};
 use url::Url;
 
-use super::{Config, ImageError, cache::Sink, checksum};
+use super::{Config, ImageError, authorization::Authorization, cache::Sink, checksum};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const READ_WITHIN: Duration = Duration::from_secs(60);
@@ -87,26 +87,36 @@ impl Fetcher {
     }
 
     /// Whether the source has the image: HEAD, and one byte by GET where HEAD is not allowed (signed URLs).
-    pub(super) async fn probe(&self, url: &Url) -> Result<(), ImageError> {
+    pub(super) async fn probe(
+        &self,
+        url: &Url,
+        authorization: Option<&Authorization>,
+    ) -> Result<(), ImageError> {
         let ask = async {
-            let head = self.client.head(url.clone()).send().await.map_err(|error| failed(url, &error))?;
+            let head = self.request(Method::HEAD, url, authorization);
+            let head = head.send().await.map_err(|error| failed(url, &error))?;
             if head.status().is_success() {
                 return Ok(());
             }
             if head.status() == StatusCode::NOT_FOUND || head.status() == StatusCode::GONE {
                 return Err(refused(url, head.status()));
             }
-            let get = self.client.get(url.clone()).header(header::RANGE, "bytes=0-0").send().await;
-            let get = get.map_err(|error| failed(url, &error))?;
+            let get = self.request(Method::GET, url, authorization).header(header::RANGE, "bytes=0-0");
+            let get = get.send().await.map_err(|error| failed(url, &error))?;
             if get.status().is_success() { Ok(()) } else { Err(refused(url, get.status())) }
         };
         in_time(url, PROBE_WITHIN, ask).await
     }
 
     /// The digest of the image `image` in the checksum file at `url`.
-    pub(super) async fn digest_of(&self, url: &Url, image: &Url) -> Result<Digest, ImageError> {
+    pub(super) async fn digest_of(
+        &self,
+        url: &Url,
+        image: &Url,
+        authorization: Option<&Authorization>,
+    ) -> Result<Digest, ImageError> {
         let fetch = async {
-            let mut answer = self.get(url).await?;
+            let mut answer = self.get(url, authorization).await?;
             let mut text = Vec::new();
             while let Some(piece) = answer.chunk().await.map_err(|error| failed(url, &error))? {
                 text.extend_from_slice(&piece);
@@ -150,6 +160,7 @@ impl Fetcher {
     pub(super) async fn fetch(
         &self,
         url: &Url,
+        authorization: Option<&Authorization>,
         algorithm: DigestAlgorithm,
         into: &Path,
     ) -> Result<Digest, ImageError> {
@@ -157,7 +168,7 @@ impl Fetcher {
             let Ok(_slot) = self.slots.acquire().await else {
                 return Err(source(url, "the controller is stopping".to_owned()));
             };
-            let answer = self.get(url).await?;
+            let answer = self.get(url, authorization).await?;
             let length = answer.content_length();
             if length.is_some_and(|length| length > self.max_bytes) {
                 return Err(self.too_large(url));
@@ -195,9 +206,22 @@ impl Fetcher {
         })
     }
 
-    async fn get(&self, url: &Url) -> Result<Response, ImageError> {
-        let request = self.client.get(url.clone()).header(header::ACCEPT_ENCODING, "identity");
-        let answer = request.send().await.map_err(|error| failed(url, &error))?;
+    /// A redirect to another server loses the authorization.
+    fn request(&self, method: Method, url: &Url, authorization: Option<&Authorization>) -> RequestBuilder {
+        let request = self.client.request(method, url.clone());
+        match authorization.and_then(|authorization| authorization.header_for(url)) {
+            Some(value) => request.header(header::AUTHORIZATION, value),
+            None => request,
+        }
+    }
+
+    async fn get(&self, url: &Url, authorization: Option<&Authorization>) -> Result<Response, ImageError> {
+        let request = self.request(Method::GET, url, authorization);
+        let answer = request
+            .header(header::ACCEPT_ENCODING, "identity")
+            .send()
+            .await
+            .map_err(|error| failed(url, &error))?;
         if answer.status() == StatusCode::OK { Ok(answer) } else { Err(refused(url, answer.status())) }
     }
 
@@ -242,7 +266,13 @@ async fn in_time<T>(
 }
 
 fn refused(url: &Url, status: StatusCode) -> ImageError {
-    source(url, format!("the source answered {status}: check image_source"))
+    let check = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            "check image_source and image_request_authorization_secret"
+        }
+        _ => "check image_source",
+    };
+    source(url, format!("the source answered {status}: {check}"))
 }
 
 fn failed(url: &Url, error: &reqwest::Error) -> ImageError {

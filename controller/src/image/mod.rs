@@ -1,5 +1,6 @@
 //! Where images come from, how they are kept, and how agents get them.
 
+mod authorization;
 mod cache;
 mod check;
 mod checksum;
@@ -18,6 +19,7 @@ use bessemer_proto::step::{DigestSource, ProxyArguments, WriteImageArguments};
 use serde::Deserialize;
 use url::Url;
 
+use authorization::Authorization;
 use cache::{Cache, name_of};
 use check::{Source, Wanted};
 use content::Content;
@@ -190,7 +192,7 @@ impl Images {
         match (&wanted.source, &wanted.digest) {
             (Source::Remote { url, staged: false }, Some(digest)) => {
                 if self.inner.config.check_http_sources {
-                    self.inner.fetcher.probe(url).await?;
+                    self.inner.fetcher.probe(url, wanted.authorization.as_ref()).await?;
                 }
                 let ca_pem = self.inner.fetcher.ca_pem();
                 Ok(arguments(
@@ -216,10 +218,11 @@ impl Images {
             digest: DigestSource::Value(digest),
             ca_pem: self.inner.served_ca_pem.clone(),
         };
-        // The proxies are for the world, not for this controller.
+        // Proxies and authorization are for the source, not for this controller.
         Ok(WriteImageArguments {
             manifest,
             proxy: ProxyArguments::default(),
+            authorization: None,
             ..arguments(wanted, format, reach)
         })
     }
@@ -261,11 +264,11 @@ fn arguments(wanted: &Wanted, format: DiskFormat, reach: Reach) -> WriteImageArg
         allow_qcow2,
         digest: reach.digest,
         ca_pem: reach.ca_pem,
-        authorization: None,
+        authorization: wanted.authorization.as_ref().map(Authorization::secret),
         root_device: wanted.root_device.clone(),
         proxy: wanted.proxy.clone(),
-        connections: None,
+        connections: wanted.connections,
         manifest: wanted.manifest.clone(),
-        verify_readback: false,
+        verify_readback: wanted.verify_readback,
     }
 }

@@ -1,16 +1,18 @@
-//! How an image gets to a disk, as `instance_info` and `driver_info` say it: its format, its manifest, proxies.
-//! No I/O.
+//! How an image gets to a disk, as `instance_info` and `driver_info` say it: its format, its manifest, its server's
+//! authorization, proxies, connections. No I/O.
 
 use bessemer_proto::{
     digest::{Digest, DigestAlgorithm},
     secret::Secret,
-    step::{ImageFormat, ManifestSource, ProxyArguments},
+    step::{ImageFormat, MOST_CONNECTIONS, ManifestSource, ProxyArguments},
 };
+use serde_json::Value;
 use url::Url;
 
 use super::{
     ImageError,
-    check::{driver_text, shorten, text, wrong},
+    authorization::Authorization,
+    check::{Source, driver_text, shorten, text, wrong},
     content::Content,
 };
 use crate::node::Node;
@@ -117,6 +119,46 @@ fn manifest_digest(text: &str) -> Result<Digest, ImageError> {
     Ok(digest)
 }
 
+/// `image_request_authorization_secret`, as in Ironic: the whole value of the `Authorization` header. Its text is in no
+/// message.
+pub(super) fn authorization(node: &Node, source: &Source) -> Result<Option<Authorization>, ImageError> {
+    const KEY: &str = "image_request_authorization_secret";
+    let Some(secret) = text(node, KEY)? else { return Ok(None) };
+    let Source::Remote { url, .. } = source else {
+        return Err(wrong(format!("{KEY} is for http and https images: remove it")));
+    };
+    let authorization = Authorization::new(&secret, url).ok_or_else(|| {
+        wrong(format!("{KEY} is not the value of an Authorization header, such as \"Bearer TOKEN\""))
+    })?;
+    Ok(Some(authorization))
+}
+
+/// `image_connections`: a number, or its text.
+pub(super) fn connections(node: &Node) -> Result<Option<u8>, ImageError> {
+    let key = "image_connections";
+    let number = match node.instance_info.get(key) {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(text)) => text.trim().parse().ok(),
+        Some(value) => value.as_u64().and_then(|number| u8::try_from(number).ok()),
+    };
+    match number.filter(|number| (1..=MOST_CONNECTIONS).contains(number)) {
+        Some(number) => Ok(Some(number)),
+        None => Err(wrong(format!("{key} is not a number from 1 to {MOST_CONNECTIONS}"))),
+    }
+}
+
+/// `image_verify_readback`: a boolean, or its text.
+pub(super) fn verify_readback(node: &Node) -> Result<bool, ImageError> {
+    let key = "image_verify_readback";
+    match node.instance_info.get(key) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(wanted)) => Ok(*wanted),
+        Some(Value::String(text)) if text.trim().eq_ignore_ascii_case("true") => Ok(true),
+        Some(Value::String(text)) if text.trim().eq_ignore_ascii_case("false") => Ok(false),
+        Some(_) => Err(wrong(format!("{key} is neither true nor false"))),
+    }
+}
+
 /// `image_http_proxy`, `image_https_proxy` and `image_no_proxy` of `driver_info`.
 pub(super) fn proxy(node: &Node) -> Result<ProxyArguments, ImageError> {
     let no_proxy = driver_text(node, "image_no_proxy")?;
@@ -133,10 +175,9 @@ pub(super) fn proxy(node: &Node) -> Result<ProxyArguments, ImageError> {
 /// Its text may hold a password: it is in no message.
 fn proxy_url(node: &Node, key: &'static str) -> Result<Option<Secret>, ImageError> {
     let Some(text) = driver_text(node, key)? else { return Ok(None) };
-    let is_proxy = Url::parse(&text)
-        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some());
+    let is_proxy = Url::parse(&text).is_ok_and(|url| url.scheme() == "http" && url.host_str().is_some());
     if !is_proxy {
-        return Err(wrong(format!("{key} is not an http or https URL, such as http://proxy.example:3128")));
+        return Err(wrong(format!("{key} is not an http URL, such as http://proxy.example:3128")));
     }
     Ok(Some(Secret::new(text)))
 }

@@ -116,12 +116,6 @@ impl ProvisionState {
         )
     }
 
-    /// A state that a node rests in because that was wanted (failed states are neither stable nor moving).
-    #[must_use]
-    pub fn is_stable(self) -> bool {
-        matches!(self, Self::Enroll | Self::Manageable | Self::Available | Self::Active | Self::Error)
-    }
-
     /// `DELETE /v1/nodes/X` is allowed; in maintenance it always is.
     #[must_use]
     pub fn delete_allowed(self) -> bool {

@@ -66,8 +66,9 @@ impl Store {
         transaction.commit().await.map_err(database("close boots"))
     }
 
-    /// The node's newest boot that is not closed.
-    pub async fn open_boot(&self, node: NodeId) -> Result<Option<Boot>, StoreError> {
+    /// The node's newest boot that is not closed: tests ask whether one was left behind.
+    #[cfg(test)]
+    pub(crate) async fn open_boot(&self, node: NodeId) -> Result<Option<Boot>, StoreError> {
         let row = QueryBuilder::<Sqlite>::new(COLUMNS)
             .push("WHERE closed = 0 AND node = ")
             .push_bind(node.to_string())

@@ -1,4 +1,4 @@
-//! What `make images` builds: the deploy ISO with the agent in it, and a disk image to deploy.
+//! What whole deploys need: the deploy ISO with the agent in it (`make ramdisk`) and a disk image (`make images`).
 
 use std::path::{Path, PathBuf};
 

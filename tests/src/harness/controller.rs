@@ -16,7 +16,7 @@ use tokio::{
 use toml::{Table, Value};
 
 use super::{Api, HarnessError};
-use crate::lab::{LogReader, log};
+use crate::lab::log;
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const DRAIN_WITHIN: Duration = Duration::from_secs(30);
@@ -64,12 +64,6 @@ impl Controller {
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.folder.join("bessemer.log")
-    }
-
-    /// Follows its log from now on.
-    #[must_use]
-    pub fn log_from_now(&self) -> LogReader {
-        LogReader::from_end(self.log())
     }
 
     /// Kills it at once, as when the power fails.

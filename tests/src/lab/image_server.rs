@@ -1,4 +1,5 @@
-//! A static file server for images, with ranges and strong ETags, that can be told to serve a file badly.
+//! A static file server for images, with ranges and strong ETags, that can be told to serve a file badly, or only to who
+//! may have it.
 
 use std::{
     collections::HashMap,
@@ -15,7 +16,7 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::{Path as UrlPath, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -46,9 +47,18 @@ pub struct ImageFault {
 struct Served {
     folder: PathBuf,
     faults: Mutex<HashMap<String, ImageFault>>,
+    /// The `Authorization` headers that files ask for.
+    locked: Mutex<HashMap<String, String>>,
 }
 
 impl Served {
+    /// Whether a request with these headers may have the file.
+    fn may_have(&self, file: &str, headers: &HeaderMap) -> bool {
+        let locked = self.locked.lock().unwrap_or_else(PoisonError::into_inner);
+        let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+        locked.get(file).is_none_or(|wanted| given == Some(wanted.as_bytes()))
+    }
+
     /// The fault for the next answer with a body.
     fn take(&self, file: &str) -> ImageFault {
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
@@ -77,7 +87,7 @@ impl ImageServer {
         let folder = folder.canonicalize().map_err(LabError::file("find", folder))?;
         let listener = tokio::net::TcpListener::bind(listen).await.map_err(wrong)?;
         let address = listener.local_addr().map_err(wrong)?;
-        let served = Arc::new(Served { folder, faults: Mutex::default() });
+        let served = Arc::new(Served { folder, faults: Mutex::default(), locked: Mutex::default() });
         let router = Router::new().route("/{*file}", get(serve)).with_state(served.clone());
         let stop = CancellationToken::new();
         tokio::spawn(stop.clone().run_until_cancelled_owned(axum::serve(listener, router).into_future()));
@@ -100,6 +110,12 @@ impl ImageServer {
     pub fn fault(&self, file: &str, fault: ImageFault) {
         self.served.faults.lock().unwrap_or_else(PoisonError::into_inner).insert(file.into(), fault);
     }
+
+    /// Serves `file` only to requests with this `Authorization` header from now on.
+    pub fn lock(&self, file: &str, authorization: &str) {
+        let mut locked = self.served.locked.lock().unwrap_or_else(PoisonError::into_inner);
+        locked.insert(file.into(), authorization.into());
+    }
 }
 
 async fn serve(
@@ -107,6 +123,9 @@ async fn serve(
     UrlPath(name): UrlPath<String>,
     headers: HeaderMap,
 ) -> Response {
+    if !served.may_have(&name, &headers) {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
     let Some((mut file, metadata)) = open(&served.folder, &name).await else {
         return StatusCode::NOT_FOUND.into_response();
     };
@@ -248,6 +267,16 @@ mod tests {
             assert_eq!(client.get(inner.url(path)).send().await.unwrap().status(), 404, "{path}");
         }
         assert_eq!(client.get(server.url(FILE)).send().await.unwrap().status(), 200);
+    }
+
+    #[tokio::test]
+    async fn a_locked_file_is_served_to_who_has_the_key() {
+        let (_folder, server, _, client) = start(1).await;
+        server.lock(FILE, "Bearer key");
+        let url = server.url(FILE);
+        assert_eq!(client.get(&url).send().await.unwrap().status(), 401);
+        assert_eq!(client.get(&url).bearer_auth("wrong").send().await.unwrap().status(), 401);
+        assert_eq!(client.get(&url).bearer_auth("key").send().await.unwrap().status(), 200);
     }
 
     #[tokio::test]

@@ -42,14 +42,6 @@ impl LogReader {
         Self { path: path.into(), position: 0 }
     }
 
-    /// From the log's present end.
-    #[must_use]
-    pub fn from_end(path: impl Into<PathBuf>) -> Self {
-        let path = path.into();
-        let position = path.metadata().map(|metadata| metadata.len()).unwrap_or(0);
-        Self { path, position }
-    }
-
     /// Everything from here on, now. Does not move.
     pub fn rest(&self) -> Result<Vec<u8>, LabError> {
         let read = || -> std::io::Result<Vec<u8>> {
@@ -108,7 +100,7 @@ mod tests {
     #[tokio::test]
     async fn a_log_that_is_not_there_yet_is_waited_for() {
         let folder = tempfile::tempdir().unwrap();
-        let mut reader = LogReader::from_end(folder.path().join("serial.log"));
+        let mut reader = LogReader::from_start(folder.path().join("serial.log"));
         let error = reader.wait_for("x", Duration::ZERO).await.unwrap_err();
         assert!(error.to_string().contains("\"x\" did not appear"));
     }

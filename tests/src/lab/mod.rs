@@ -310,12 +310,6 @@ impl Machine {
         self.folder.join("serial.log")
     }
 
-    /// Follows the serial console from now on.
-    #[must_use]
-    pub fn serial_from_now(&self) -> LogReader {
-        LogReader::from_end(self.serial_log())
-    }
-
     /// Waits until `text` stands anywhere in the serial console's log.
     pub async fn wait_for_serial(&self, text: &str, within: Duration) -> Result<String, LabError> {
         LogReader::from_start(self.serial_log()).wait_for(text, within).await

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 use crate::site::{NODE, Setup, Site};
 
 const MIB: usize = 1 << 20;
+const KEY: &str = "Bearer a-key-for-one-image";
 
 fn machine() -> MachineDefinition {
     let mut machine = MachineDefinition::new(NODE, Firmware::SeaBios);
@@ -65,7 +66,8 @@ async fn bad_images_never_boot_and_are_never_called_a_success() {
     assert!(error.contains("404"), "{error}");
 }
 
-/// A connection that breaks costs a request, not the deploy; and what the disk holds is not fetched again.
+/// A connection that breaks costs a request, not the deploy; and what the disk holds is not fetched again, from a server
+/// that asks for a key, which nobody prints.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_connection_is_resumed_and_a_rebuild_keeps_what_is_there() {
     let site = Site::start(Setup::new(machine())).await;
@@ -85,11 +87,20 @@ async fn a_broken_connection_is_resumed_and_a_rebuild_keeps_what_is_there() {
     let manifest_sha256 = hex::encode(Sha256::digest(std::fs::read(&manifest).unwrap()));
     let manifest = site.publish(&manifest);
     let by_manifest = ["--rebuild", "--manifest", &manifest, "--manifest-sha256", &manifest_sha256];
-    site.must(&[&["deploy", NODE], &image[..], &by_manifest[..]].concat()).await;
+    site.images.lock("resumed.raw", KEY);
+    site.images.lock("resumed.json", KEY);
+    let key = site.folder().join("key");
+    std::fs::write(&key, KEY).unwrap();
+    let how = ["--authorization-file", key.to_str().unwrap(), "--connections", "8", "--verify-readback"];
+    site.must(&[&["deploy", NODE], &image[..], &by_manifest[..], &how[..]].concat()).await;
     let work = receipt(&site.node().await)["work"].clone();
     // All but both ends, which are held back until everything is proved.
     assert!(work["bytes_kept"].as_u64() >= Some(20 * MIB as u64), "{work:#}");
     assert!(work["bytes_fetched"].as_u64() < Some(4 * MIB as u64), "{work:#}");
+    assert!(work["bytes_read_back"].as_u64() >= Some(24 * MIB as u64), "{work:#}");
+    let shown = site.must(&["node", "show", NODE, "-o", "json"]).await.stdout;
+    let log = site.controller_log();
+    assert!(!shown.contains(KEY) && !log.contains(KEY) && !site.story().contains(KEY), "{shown}\n{log}");
 }
 
 fn receipt(node: &serde_json::Value) -> &serde_json::Value {

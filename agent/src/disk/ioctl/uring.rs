@@ -7,6 +7,7 @@ use std::{
     ops::Range,
     os::fd::{AsRawFd, OwnedFd},
     sync::Arc,
+    time::Duration,
 };
 
 use io_uring::{IoUring, opcode, types::Fd};
@@ -23,6 +24,9 @@ pub struct Write {
     /// Where on the device.
     pub offset: u64,
 }
+
+/// Before the kernel is asked again.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Writes that the kernel has not finished.
 pub struct WriteQueue {
@@ -88,11 +92,7 @@ impl WriteQueue {
         match self.ring.submit() {
             Ok(_) => Ok(()),
             // The entry stays in the ring and goes out with the next call.
-            Err(error)
-                if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ResourceBusy) =>
-            {
-                Ok(())
-            }
+            Err(error) if is_passing(&error) => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -123,13 +123,22 @@ impl WriteQueue {
         if self.ring.completion().is_empty() {
             match self.ring.submit_and_wait(1) {
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(None),
+                Err(error) if is_passing(&error) => {
+                    std::thread::sleep(PAUSE);
+                    return Ok(None);
+                }
                 Err(error) => return Err(error),
             }
         }
         let entry = self.ring.completion().next();
         Ok(entry.and_then(|entry| Some((usize::try_from(entry.user_data()).ok()?, entry.result()))))
     }
+}
+
+/// Interrupted, or no memory for the request just now (io_uring_enter(2), EAGAIN and EBUSY).
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, ResourceBusy, WouldBlock};
+    matches!(error.kind(), Interrupted | ResourceBusy | WouldBlock)
 }
 
 impl Drop for WriteQueue {

@@ -59,8 +59,12 @@ impl Attempts {
         }
         let pause = error.retry_after().unwrap_or(Duration::ZERO).max(self.backoff.next_delay());
         let cause = format!("{:#}", anyhow::Error::from(error));
+        let next = match place {
+            0 => "trying again".to_owned(),
+            place => format!("going on from byte {place}"),
+        };
         let message = format!(
-            "{cause}; going on from byte {place} in {:.1} s (failure {} of {} without progress)",
+            "{cause}; {next} in {:.1} s (failure {} of {} without progress)",
             pause.as_secs_f64(),
             self.failed,
             self.most

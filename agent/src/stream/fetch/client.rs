@@ -14,7 +14,7 @@ use http::{HeaderValue, StatusCode, header};
 use reqwest::{Client, NoProxy, Proxy, Response, dns::Resolve, redirect};
 use url::{Origin, Url};
 
-use super::{FetchError, shown, tls};
+use super::{FetchError, error::is_about_certificates, shown, tls};
 
 /// Redirects that are followed.
 const MOST_REDIRECTS: usize = 8;
@@ -174,7 +174,9 @@ impl Fetcher {
         }
         request.send().await.map_err(|error| {
             let (url, source) = (shown(url), error.without_url());
-            if source.is_connect() {
+            if is_about_certificates(&source) {
+                FetchError::Untrusted { url, source }
+            } else if source.is_connect() {
                 FetchError::Connect { url, source }
             } else if source.is_timeout() {
                 FetchError::Stalled { url, seconds: self.read_timeout.as_secs(), bytes: 0, received: 0 }

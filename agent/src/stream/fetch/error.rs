@@ -32,8 +32,19 @@ pub enum FetchError {
     #[error("the HTTP client could not be built")]
     Client(#[source] reqwest::Error),
     /// No connection.
-    #[error("cannot reach the server of {url}: check its address, the network and its certificate")]
+    #[error("cannot reach the server of {url}: check its address and the network")]
     Connect {
+        /// The URL.
+        url: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// Its certificate is not trusted.
+    #[error(
+        "the certificate of the server of {url} is refused: give the certificate of its CA, or the server's own where nobody signed it"
+    )]
+    Untrusted {
         /// The URL.
         url: String,
         /// Why.
@@ -170,8 +181,18 @@ impl FetchError {
                     | StatusCode::SERVICE_UNAVAILABLE
                     | StatusCode::GATEWAY_TIMEOUT
             ),
-            Self::Connect { source, .. } | Self::Request { source, .. } => !is_about_certificates(source),
-            Self::Stalled { .. } | Self::Short { .. } => true,
+            Self::Connect { .. } | Self::Request { .. } | Self::Stalled { .. } | Self::Short { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether a request for part of an object was not answered with that part.
+    #[must_use]
+    pub fn is_about_ranges(&self) -> bool {
+        match self {
+            Self::NoRanges { .. } | Self::WrongRange { .. } => true,
+            Self::Status { status, .. } => *status == StatusCode::RANGE_NOT_SATISFIABLE,
+            Self::GaveUp { source, .. } => source.is_about_ranges(),
             _ => false,
         }
     }
@@ -187,7 +208,7 @@ impl FetchError {
 }
 
 /// A certificate that is refused now is refused a second later.
-fn is_about_certificates(error: &(dyn std::error::Error + 'static)) -> bool {
+pub(super) fn is_about_certificates(error: &(dyn std::error::Error + 'static)) -> bool {
     if error.downcast_ref::<rustls::Error>().is_some() {
         return true;
     }

@@ -35,7 +35,7 @@ impl Identity {
         let lengths = (self.length.map(|n| n.to_string()), later.length.map(|n| n.to_string()));
         for (what, before, now) in [
             ("its length", &lengths.0, &lengths.1),
-            ("its ETag", &self.etag, &later.etag),
+            ("its ETag", &opaque(&self.etag), &opaque(&later.etag)),
             ("its Last-Modified", &self.last_modified, &later.last_modified),
         ] {
             if let (Some(before), Some(now)) = (before, now)
@@ -48,6 +48,11 @@ impl Identity {
         }
         Ok(())
     }
+}
+
+/// The tag without its weakness, which proxies add and servers drop with time (weak comparison, RFC 9110, 8.8.3.2).
+fn opaque(tag: &Option<String>) -> Option<String> {
+    tag.as_ref().map(|tag| tag.strip_prefix("W/").unwrap_or(tag).to_owned())
 }
 
 fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
@@ -94,8 +99,14 @@ mod tests {
         assert_eq!(Identity::default().if_range(), None);
         let first = of("\"a\"", "d");
         assert!(first.same(&of("\"a\"", "d"), "u").is_ok());
+        assert!(first.same(&of("W/\"a\"", "d"), "u").is_ok());
         assert!(first.same(&Identity::default(), "u").is_ok());
-        for other in [of("\"b\"", "d"), of("\"a\"", "e"), Identity { length: Some(6), ..first.clone() }] {
+        for other in [
+            of("\"b\"", "d"),
+            of("W/\"b\"", "d"),
+            of("\"a\"", "e"),
+            Identity { length: Some(6), ..first.clone() },
+        ] {
             assert!(matches!(first.same(&other, "u"), Err(FetchError::Changed { .. })));
         }
     }

@@ -183,7 +183,8 @@ struct Parallel<'a> {
     next: u64,
     /// The first byte that has not been passed on.
     position: u64,
-    parts: VecDeque<mpsc::UnboundedReceiver<Result<Bytes, FetchError>>>,
+    /// With the place where each ends.
+    parts: VecDeque<(u64, mpsc::UnboundedReceiver<Result<Bytes, FetchError>>)>,
     tasks: JoinSet<()>,
 }
 
@@ -200,7 +201,7 @@ impl<'a> Parallel<'a> {
             while self.parts.len() < wanted && self.start_part(wanted) {}
             let counts = &self.object.counts;
             counts.connections.fetch_max(self.parts.len() as u64, Ordering::Relaxed);
-            let Some(mut part) = self.parts.pop_front() else { return Ok(self.position) };
+            let Some((end, mut part)) = self.parts.pop_front() else { return Ok(self.position) };
             while let Some(chunk) = part.recv().await {
                 match chunk {
                     Ok(chunk) => {
@@ -214,6 +215,9 @@ impl<'a> Parallel<'a> {
                     }
                     Err(error) => return Err(error.into()),
                 }
+            }
+            if self.position != end {
+                return Err(StreamError::Died("fetch"));
             }
             climb.step(sink);
             while self.tasks.try_join_next().is_some() {}
@@ -244,7 +248,7 @@ impl<'a> Parallel<'a> {
                 }
             }
         });
-        self.parts.push_back(receiver);
+        self.parts.push_back((self.next, receiver));
         true
     }
 }
@@ -256,8 +260,7 @@ fn part(start: u64, length: u64, connections: u64) -> Range<u64> {
 /// Whether one connection may do what several could not.
 fn is_refusal(error: &FetchError) -> bool {
     match error {
-        FetchError::NoRanges { .. } | FetchError::WrongRange { .. } => true,
         FetchError::GaveUp { source, .. } => is_refusal(source),
-        error => error.is_transient(),
+        error => error.is_about_ranges() || error.is_transient(),
     }
 }

@@ -121,7 +121,8 @@ impl Object {
     /// Asks for the object from `start` to `end`, or to its end.
     pub(super) async fn request(&self, start: u64, end: Option<u64>) -> Result<Part, FetchError> {
         let wanted = RangeRequest { start, end, if_range: self.identity.if_range() };
-        let ask_range = !self.ranges_refused.load(Ordering::Relaxed);
+        // Who wants a part has no use for the whole.
+        let ask_range = end.is_some() || !self.ranges_refused.load(Ordering::Relaxed);
         let response = self.fetcher.request(&self.url, ask_range.then_some(&wanted)).await?;
         match response.status() {
             StatusCode::PARTIAL_CONTENT => self.check_range(&wanted, response),

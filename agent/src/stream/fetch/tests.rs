@@ -167,7 +167,7 @@ async fn only_the_given_ca_is_trusted() {
     for ca_pem in [None, stranger.ca_pem.clone()] {
         let fetcher = Fetcher::new(FetchOptions { ca_pem, ..FetchOptions::default() }).unwrap();
         let error = read(fetcher, &server.url("/"), 10).await.unwrap_err();
-        assert!(matches!(error, FetchError::Connect { .. }), "{error:?}");
+        assert!(matches!(error, FetchError::Untrusted { .. }), "{error:?}");
         let chain = format!("{:#}", anyhow::Error::from(error));
         assert!(chain.contains("certificate"), "{chain}");
     }

@@ -12,6 +12,7 @@ use rustls::{
     server::ParsedCertificate,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
+use x509_parser::x509::X509Version;
 
 use super::FetchError;
 
@@ -40,27 +41,42 @@ pub(super) fn config(ca_pem: Option<&str>) -> Result<ClientConfig, FetchError> {
 /// Certificates that somebody gave: authorities, or a server's own (a pin, as curl takes it).
 #[derive(Debug)]
 struct Given {
-    authorities: Arc<WebPkiServerVerifier>,
+    /// Those that may sign others.
+    authorities: Option<Arc<WebPkiServerVerifier>>,
+    /// For the given ones themselves.
+    pins: Arc<WebPkiServerVerifier>,
     given: Vec<CertificateDer<'static>>,
 }
 
 impl Given {
     fn new(pem: &str, provider: Arc<rustls::crypto::CryptoProvider>) -> Result<Self, FetchError> {
-        let mut roots = RootCertStore::empty();
+        let (mut authorities, mut pins) = (RootCertStore::empty(), RootCertStore::empty());
         let mut given = Vec::new();
         for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
             let certificate = certificate.map_err(|error| FetchError::Ca(Some(error)))?;
-            roots.add(certificate.clone()).map_err(FetchError::Certificate)?;
+            pins.add(certificate.clone()).map_err(FetchError::Certificate)?;
+            // webpki takes whatever is a root for an authority, a server's own certificate too.
+            if may_sign(&certificate) {
+                authorities.add(certificate.clone()).map_err(FetchError::Certificate)?;
+            }
             given.push(certificate);
         }
         if given.is_empty() {
             return Err(FetchError::Ca(None));
         }
-        let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
-            .build()
-            .map_err(|_| FetchError::Ca(None))?;
-        Ok(Self { authorities, given })
+        let verifier = |roots: RootCertStore| {
+            let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+            builder.build().map_err(|_| FetchError::Ca(None))
+        };
+        let authorities = (!authorities.is_empty()).then(|| verifier(authorities)).transpose()?;
+        Ok(Self { authorities, pins: verifier(pins)?, given })
     }
+}
+
+/// Whether a certificate is an authority's (RFC 5280, 4.2.1.9). Those of version 1 cannot say.
+fn may_sign(certificate: &CertificateDer<'_>) -> bool {
+    x509_parser::parse_x509_certificate(certificate)
+        .is_ok_and(|(_, parsed)| parsed.is_ca() || parsed.version() == X509Version::V1)
 }
 
 impl ServerCertVerifier for Given {
@@ -73,7 +89,12 @@ impl ServerCertVerifier for Given {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         use CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
-        let refused = match self.authorities.verify_server_cert(end_entity, intermediates, name, ocsp, now) {
+        if !self.given.iter().any(|known| known == end_entity) {
+            let unknown = Error::InvalidCertificate(CertificateError::UnknownIssuer);
+            let authorities = self.authorities.as_ref().ok_or(unknown)?;
+            return authorities.verify_server_cert(end_entity, intermediates, name, ocsp, now);
+        }
+        let refused = match self.pins.verify_server_cert(end_entity, intermediates, name, ocsp, now) {
             Ok(verified) => return Ok(verified),
             Err(error) => error,
         };
@@ -85,7 +106,7 @@ impl ServerCertVerifier for Given {
                 Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. }
             )
         );
-        if is_dated || !self.given.iter().any(|known| known == end_entity) {
+        if is_dated {
             return Err(refused);
         }
         verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
@@ -98,7 +119,7 @@ impl ServerCertVerifier for Given {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.authorities.verify_tls12_signature(message, certificate, signature)
+        self.pins.verify_tls12_signature(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -107,10 +128,10 @@ impl ServerCertVerifier for Given {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.authorities.verify_tls13_signature(message, certificate, signature)
+        self.pins.verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.authorities.supported_verify_schemes()
+        self.pins.supported_verify_schemes()
     }
 }

@@ -166,8 +166,23 @@ async fn a_pin_is_for_that_certificate_alone() {
     let mut fetch = Fetch::from(&server, &image);
     fetch.options.ca_pem = Some(other.ca_pem);
     let error = fetch.to(&TestDisk::file(IMAGE)).await.unwrap_err();
-    assert!(matches!(error, StreamError::Fetch(FetchError::Connect { .. })), "{error:?}");
+    assert!(matches!(error, StreamError::Fetch(FetchError::Untrusted { .. })), "{error:?}");
     assert!(server.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_pinned_certificate_vouches_for_no_other() {
+    let image = image();
+    let (honest, forgery) = ServerIdentity::leaf_and_forgery();
+    for (identity, good) in [(honest, true), (forgery, false)] {
+        let (ca_pem, served) = (identity.ca_pem.clone(), Served::new(image.clone()));
+        let server = Server::serve_tls(identity, move |request| served.reply(request));
+        let mut fetch = Fetch::from(&server, &image);
+        fetch.options.ca_pem = Some(ca_pem);
+        let result = fetch.to(&TestDisk::file(IMAGE)).await;
+        let refused = matches!(result, Err(StreamError::Fetch(FetchError::Untrusted { .. })));
+        assert_eq!((result.is_ok(), refused), (good, !good), "{:?}", result.err());
+    }
 }
 
 /// A server that speaks HTTP/2 and nothing else; breaks its first body off in the middle.

@@ -104,6 +104,13 @@ impl Layout {
         self.tables.get(number)
     }
 
+    /// The part of the file with the first byte of the disk; none when that is zero.
+    pub(super) fn item_at_start(&self) -> Option<Item> {
+        let extent = self.extents.iter().position(|extent| extent.guest == 0);
+        let packed = self.packed.iter().position(|packed| packed.guest == 0);
+        extent.and_then(|number| self.extent_item(number)).or_else(|| self.packed_item(packed?))
+    }
+
     /// Compares the places of everything: no byte of the file may have two uses.
     fn check(&self) -> Result<(), Qcow2Error> {
         let mut cursor = Cursor::default();

@@ -11,6 +11,7 @@
 mod cluster;
 mod entry;
 mod fuzz;
+mod head;
 pub mod header;
 pub mod layout;
 pub mod map;

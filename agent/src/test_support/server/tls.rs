@@ -37,6 +37,22 @@ impl ServerIdentity {
         Self { config: config(certificate.der().clone(), &key), ca_pem: certificate.pem() }
     }
 
+    /// A server's own certificate that nobody else signed and that may sign nobody's, and a stranger's for 127.0.0.1
+    /// that it signed nevertheless.
+    pub(crate) fn leaf_and_forgery() -> (Self, Self) {
+        let mut leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        leaf.is_ca = IsCa::ExplicitNoCa;
+        let key = KeyPair::generate().unwrap();
+        let certificate = leaf.self_signed(&key).unwrap();
+        let honest = Self { config: config(certificate.der().clone(), &key), ca_pem: certificate.pem() };
+        let issuer = Issuer::new(leaf, key);
+        let stranger = KeyPair::generate().unwrap();
+        let forged = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let forged = forged.signed_by(&stranger, &issuer).unwrap();
+        let forgery = Self { config: config(forged.der().clone(), &stranger), ca_pem: honest.ca_pem.clone() };
+        (honest, forgery)
+    }
+
     /// Speaks only these protocols.
     pub(crate) fn speaking(mut self, protocol: &[u8]) -> Self {
         self.config.alpn_protocols = vec![protocol.to_vec()];

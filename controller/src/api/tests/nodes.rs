@@ -259,6 +259,8 @@ async fn patches_as_recorded() {
 #[tokio::test]
 async fn what_may_change_depends_on_the_state() {
     let controller = Controller::start().await;
+    // Else it would find that nothing was begun in the state that is set by hand.
+    controller.state.engine.stop().await;
     controller.node("moving", ProvisionState::WaitCallBack).await;
     controller.node("active", ProvisionState::Active).await;
     controller.node("other", ProvisionState::Active).await;
@@ -281,16 +283,42 @@ async fn what_may_change_depends_on_the_state() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_a_moving_node_is_refused_without_waiting_for_who_works_on_it() {
+    let controller = Controller::start().await;
+    controller.state.engine.stop().await;
+    let uuid = controller.node("moving", ProvisionState::Deploying).await.uuid;
+    let (begin, begun) = tokio::sync::oneshot::channel();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let engine = controller.state.engine.clone();
+    let working = tokio::spawn(async move {
+        let work = move |_: &mut Node| {
+            begin.send(()).unwrap();
+            ended.recv().unwrap_err();
+            Ok(())
+        };
+        engine.edit(uuid, work).await.unwrap();
+    });
+    begun.await.unwrap();
+    let patch = json!([{"op": "add", "path": "/extra/k", "value": 1}]);
+    let answer = controller.send(Method::PATCH, "/v1/nodes/moving", patch).await;
+    assert_eq!(answer.status, StatusCode::CONFLICT);
+    assert!(answer.fault().contains("while a state transition is in progress"), "{}", answer.fault());
+    drop(end);
+    working.await.unwrap();
+}
+
 #[tokio::test]
 async fn secrets_are_masked_and_a_mask_written_back_keeps_them() {
     let controller = Controller::start().await;
     let uuid = controller.node("n", ProvisionState::Enroll).await.uuid;
     let patch = json!([{"op": "add", "path": "/instance_info",
-        "value": {"configdrive": "H4sI", "image_url": "http://h/i?temp_url_sig=cafe", "image_source": "http://h/i"}}]);
+        "value": {"configdrive": "H4sI", "image_request_authorization_secret": "Bearer k3y",
+            "image_url": "http://h/i?temp_url_sig=cafe", "image_source": "http://h/i"}}]);
     controller.send(Method::PATCH, "/v1/nodes/n", patch).await;
     for path in ["/v1/nodes/n", "/v1/nodes/detail", "/v1/nodes?fields=driver_info,instance_info"] {
         let text = controller.get(path).await.body.to_string();
-        for secret in ["hunter2", "H4sI", "cafe"] {
+        for secret in ["hunter2", "H4sI", "k3y", "cafe"] {
             assert!(!text.contains(secret), "{path}: {text}");
         }
         assert!(text.contains("******") && text.contains("http://h/i"), "{path}");

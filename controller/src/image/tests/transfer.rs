@@ -1,4 +1,6 @@
-//! Formats, manifests and proxies.
+//! Formats, manifests, proxies, authorization, connections.
+
+use std::sync::Mutex;
 
 use bessemer_proto::{manifest::Manifest, secret::Secret, step::ImageFormat};
 
@@ -172,22 +174,116 @@ async fn proxies_are_for_images_from_elsewhere() {
     };
     let proxies = json!({
         "image_http_proxy": "http://u:p@proxy:3128",
-        "image_https_proxy": "https://proxy:3129",
+        "image_https_proxy": "http://proxy:3129",
         "image_no_proxy": "localhost, .example.org",
     });
     let got = bench.images.stage(&with(remote(json!({})), proxies.clone())).await.unwrap().proxy;
     assert_eq!(got.http, Some(Secret::new("http://u:p@proxy:3128")));
-    assert_eq!(got.https, Some(Secret::new("https://proxy:3129")));
+    assert_eq!(got.https, Some(Secret::new("http://proxy:3129")));
     assert_eq!(got.no_proxy.as_deref(), Some("localhost, .example.org"));
     let staged = bench.images.stage(&with(file(&bench, CONTENT), proxies)).await.unwrap();
     assert_eq!(staged.proxy, ProxyArguments::default());
     for (info, part) in [
         (json!({"image_http_proxy": "secret@proxy"}), "image_http_proxy is not an http or https URL"),
         (json!({"image_https_proxy": "socks5://secret"}), "image_https_proxy is not an http"),
+        (json!({"image_https_proxy": "https://proxy:3129"}), "image_https_proxy is not an http"),
         (json!({"image_no_proxy": 1}), "image_no_proxy in driver_info is not a text"),
         (json!({"image_no_proxy": "a\nb"}), "image_no_proxy is not a list of hosts"),
     ] {
         let error = refused(&bench, &with(remote(json!({})), info.clone()));
         assert!(error.contains(part) && !error.contains("secret"), "{info}: {error}");
+    }
+}
+
+/// Serves the image to who has the key; says what was asked, and with which key. `/away` leads to `elsewhere`.
+async fn locked_mirror(elsewhere: String) -> (String, Arc<Mutex<Vec<String>>>) {
+    let asked = Arc::<Mutex<Vec<String>>>::default();
+    let seen = Arc::clone(&asked);
+    let answer = move |method: Method, uri: http::Uri, headers: HeaderMap| async move {
+        let key = headers.get(header::AUTHORIZATION).map_or("-", |value| value.to_str().unwrap());
+        seen.lock().unwrap().push(format!("{method} {} {key}", uri.path()));
+        let response = Response::builder();
+        match uri.path() {
+            "/away" => response.status(302).header(header::LOCATION, &elsewhere).body(Body::empty()),
+            "/SHA256SUMS" => response.body(format!("{}  disk.raw\n", digest()).into()),
+            _ if key == "Bearer k3y" => response.body(CONTENT.into()),
+            _ => response.status(401).body(Body::empty()),
+        }
+        .unwrap()
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let served = Router::new().fallback(any(answer));
+    tokio::spawn(async move { axum::serve(listener, served).await });
+    (base, asked)
+}
+
+#[tokio::test]
+async fn an_authorization_opens_its_server_and_no_other() {
+    let (open, asked_elsewhere) = locked_mirror(String::new()).await;
+    let (base, asked) = locked_mirror(format!("{open}/SHA256SUMS")).await;
+    let bench = bench(|_| {}).await;
+    let with = |path: &str, download: &str, more: Value| {
+        let mut node = from(format!("{base}{path}"), download);
+        node.instance_info.insert("image_request_authorization_secret".into(), json!("Bearer k3y"));
+        node.instance_info.extend(more.as_object().unwrap().clone());
+        node
+    };
+    let mut keyless = from(format!("{base}/disk.raw"), "http");
+    let error = bench.images.stage(&keyless).await.unwrap_err().to_string();
+    assert!(error.contains("401") && error.contains("image_request_authorization_secret"), "{error}");
+    let passed_on = bench.images.stage(&with("/disk.raw", "http", json!({}))).await.unwrap();
+    assert_eq!(passed_on.authorization, Some(Secret::new("Bearer k3y")));
+    assert!(!format!("{passed_on:?}").contains("k3y"));
+
+    // The controller's own requests, for the checksum file too; agents of a staged image need no key.
+    let sums =
+        |server: &str| json!({"image_os_hash_algo": null, "image_checksum": format!("{server}/SHA256SUMS")});
+    asked.lock().unwrap().clear();
+    let staged = bench.images.stage(&with("/disk.raw", "local", sums(&base))).await.unwrap();
+    assert_eq!(staged.authorization, None);
+    assert_eq!(*asked.lock().unwrap(), ["GET /SHA256SUMS Bearer k3y", "GET /disk.raw Bearer k3y"]);
+    bench.images.stage(&with("/disk.raw", "local", sums(&open))).await.unwrap();
+    bench.images.stage(&with("/away", "http", json!({}))).await.unwrap();
+    assert_eq!(*asked_elsewhere.lock().unwrap(), ["GET /SHA256SUMS -", "HEAD /SHA256SUMS -"]);
+
+    keyless.instance_info.insert("image_request_authorization_secret".into(), json!("Bearer k3y\nX: y"));
+    let in_file = json!({"image_source": "file:///x", "image_request_authorization_secret": "Bearer k3y"});
+    for (node, part) in [
+        (keyless, "is not the value of an Authorization header"),
+        (node(in_file), "is for http and https images"),
+        (with("/disk.raw", "http", json!({"image_request_authorization_secret": ["k3y"]})), "is not a text"),
+    ] {
+        let error = bench.images.check(&node).unwrap_err().to_string();
+        assert!(error.contains(part) && !error.contains("k3y"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn connections_and_reading_back_reach_the_agent() {
+    let bench = bench(|config| config.check_http_sources = false).await;
+    for (info, connections, verify) in [
+        (json!({}), None, false),
+        (json!({"image_connections": 8, "image_verify_readback": true}), Some(8), true),
+        (json!({"image_connections": "1", "image_verify_readback": "True"}), Some(1), true),
+        (json!({"image_connections": null, "image_verify_readback": "false"}), None, false),
+    ] {
+        for download in ["http", "local"] {
+            let mut node = match download {
+                "http" => remote(json!({})),
+                _ => file(&bench, CONTENT),
+            };
+            node.instance_info.extend(info.as_object().unwrap().clone());
+            let arguments = bench.images.stage(&node).await.unwrap();
+            assert_eq!((arguments.connections, arguments.verify_readback), (connections, verify), "{info}");
+        }
+    }
+    for value in [json!(0), json!(9), json!("many"), json!(-1), json!(2.5), json!(true), json!("")] {
+        let error = refused(&bench, &remote(json!({"image_connections": value})));
+        assert!(error.contains("image_connections is not a number from 1 to 8"), "{value}: {error}");
+    }
+    for value in [json!(1), json!("yes"), json!([])] {
+        let error = refused(&bench, &remote(json!({"image_verify_readback": value})));
+        assert!(error.contains("image_verify_readback is neither true nor false"), "{value}: {error}");
     }
 }

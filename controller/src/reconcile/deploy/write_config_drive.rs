@@ -71,7 +71,11 @@ async fn offer_again(node: &Node, cx: &Context) -> Result<(), Failure> {
     let row = cx.store.step(step).await?;
     if row.outcome.is_none() {
         let arguments: WriteConfigDriveArguments = serde_json::from_value(row.arguments)?;
-        cx.config_drives.stage(node, ConfigDrives::key_of(&arguments.url)).await?;
+        let staged = cx.config_drives.stage(node, ConfigDrives::key_of(&arguments.url)).await;
+        if let Err(error) = staged {
+            // The agent may have it already; if not, the next look tries again until the step's time is up.
+            tracing::warn!(node = %node.uuid, %error, "the config drive is not ready again");
+        }
     }
     Ok(())
 }

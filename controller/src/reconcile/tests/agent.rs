@@ -189,6 +189,7 @@ fn result(name: &str, arguments: &str) -> Value {
                 device: WrittenDevice { name: "/dev/sda".into(), size: 1 << 32, ..WrittenDevice::default() },
                 digest: digest(&arguments),
                 format: ImageFormat::Raw,
+                manifest_digest: None,
                 bytes_received: 1,
                 bytes_written: 1,
                 seconds: 0.5,

@@ -13,6 +13,7 @@ use super::{
     decode::Decoder,
     detect::{SKIPPABLE_LOOK_AHEAD, detect},
     fetch::Object,
+    fit,
     pipeline::{BUFFER_BYTES, DISK_BUFFERS},
     placed::Placed,
     qcow2::{Layout, Qcow2Scatter},
@@ -66,16 +67,25 @@ pub(super) fn run(
     let mut clock = StageClock::new("decode");
     let first = clock.wait(|| source.next_block())?.ok_or(StreamError::Empty)?;
     let format = declared.detect(first.as_ref())?;
-    let source = Preceded { first: Some(first), rest: source };
     let out = Out { filled, target };
+    if format == ImageFormat::Raw {
+        fit::table_so_far(first.as_ref(), target)?;
+    }
+    let source = Preceded { first: Some(first), rest: source };
     let bytes = match format {
         ImageFormat::Raw => raw(source, object.length(), &out, &mut clock)?,
         ImageFormat::Qcow2 => {
             if declared.in_order {
                 return Err(StreamError::ManifestUse("a qcow2 image"));
             }
-            let layout = clock.wait(|| network.block_on(stop.run_until_cancelled(Layout::read(object))));
-            let layout = layout.unwrap_or(Err(StreamError::Cancelled))?;
+            let read = async {
+                let layout = Layout::read(object).await?;
+                let head = layout.head(object, fit::TABLE_BYTES).await?;
+                Ok((layout, head))
+            };
+            let read = clock.wait(|| network.block_on(stop.run_until_cancelled(read)));
+            let (layout, head) = read.unwrap_or(Err(StreamError::Cancelled))?;
+            fit::table_so_far(&head, target)?;
             qcow2(source, layout, &out, &mut clock)?
         }
         format => packed(source, format, &out, &mut clock)?,
@@ -95,12 +105,12 @@ fn raw(
     out: &Out<'_>,
     clock: &mut StageClock,
 ) -> Result<u64, StreamError> {
-    out.check_size(length.unwrap_or(0))?;
+    fit::size(length.unwrap_or(0), out.target)?;
     out.send(Filled::Begin)?;
     let mut offset = 0;
     while let Some(block) = clock.wait(|| source.next_block())? {
         let end = offset + block.as_ref().len() as u64;
-        out.check_size(end)?;
+        fit::size(end, out.target)?;
         clock.wait(|| out.send(Filled::Data { block, offset }))?;
         offset = end;
     }
@@ -114,8 +124,7 @@ fn packed(
     clock: &mut StageClock,
 ) -> Result<u64, StreamError> {
     let mut decoder = Decoder::open(BlockChunks(source), declared)?;
-    out.check_size(decoder.known_content().unwrap_or(0))?;
-    out.send(Filled::Begin)?;
+    fit::size(decoder.known_content().unwrap_or(0), out.target)?;
     let mut ring = Ring::new(DISK_BUFFERS, BUFFER_BYTES);
     let mut offset = 0;
     loop {
@@ -123,8 +132,15 @@ fn packed(
         let count = decoder.fill(block.space())?;
         block.set_length(count);
         let last = !block.is_full();
+        if offset == 0 {
+            if count == 0 {
+                return Ok(0);
+            }
+            fit::table_so_far(block.as_ref(), out.target)?;
+            out.send(Filled::Begin)?;
+        }
         if count > 0 {
-            out.check_size(offset + count as u64)?;
+            fit::size(offset + count as u64, out.target)?;
             clock.wait(|| out.send(Filled::Data { block, offset }))?;
             offset += count as u64;
         }
@@ -141,7 +157,7 @@ fn qcow2(
     clock: &mut StageClock,
 ) -> Result<u64, StreamError> {
     let size = layout.virtual_size();
-    out.check_size(size)?;
+    fit::size(size, out.target)?;
     out.send(Filled::Begin)?;
     for (offset, length) in layout.zero_ranges() {
         clock.wait(|| out.send(Filled::Zeros(offset..offset + length)))?;
@@ -165,14 +181,6 @@ struct Out<'a> {
 impl Out<'_> {
     fn send(&self, filled: Filled) -> Result<(), StreamError> {
         self.filled.send(filled).map_err(|_| StreamError::Stopped)
-    }
-
-    fn check_size(&self, image: u64) -> Result<(), StreamError> {
-        if image <= self.target.size() {
-            return Ok(());
-        }
-        let device = self.target.path().display().to_string();
-        Err(StreamError::TooLarge { image, disk: self.target.size(), device })
     }
 }
 

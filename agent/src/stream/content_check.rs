@@ -10,6 +10,17 @@ use sha2::{Digest as _, Sha256};
 
 use super::{StreamError, work::StageClock, write::Filled, zeros::is_zero};
 
+/// The content was all there and each of its bytes is what the manifest says. Only a finished check makes one.
+pub(super) struct ContentRight {
+    bytes: u64,
+}
+
+impl ContentRight {
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
 /// Where in the manifest the content is.
 pub(super) struct ContentCheck {
     manifest: Arc<Manifest>,
@@ -57,9 +68,9 @@ impl ContentCheck {
     }
 
     /// All bytes have passed.
-    pub(super) fn finish(self) -> Result<(), StreamError> {
+    pub(super) fn finish(self) -> Result<ContentRight, StreamError> {
         if self.position == self.manifest.image_bytes && self.range == self.manifest.ranges.len() {
-            return Ok(());
+            return Ok(ContentRight { bytes: self.position });
         }
         Err(StreamError::ManifestSize { manifest: self.manifest.image_bytes, image: self.position })
     }
@@ -74,7 +85,7 @@ pub(super) fn check(
     filled: &Receiver<Filled>,
     manifest: Arc<Manifest>,
     next: &SyncSender<Filled>,
-) -> Result<StageWork, StreamError> {
+) -> Result<(ContentRight, StageWork), StreamError> {
     let mut clock = StageClock::new("content digest");
     let mut check = ContentCheck::new(manifest);
     loop {
@@ -84,9 +95,9 @@ pub(super) fn check(
             clock.bytes += block.as_ref().len() as u64;
         }
         if matches!(filled, Filled::End) {
-            check.finish()?;
+            let right = check.finish()?;
             clock.wait(|| next.send(filled)).map_err(|_| StreamError::Stopped)?;
-            return Ok(clock.finish());
+            return Ok((right, clock.finish()));
         }
         clock.wait(|| next.send(filled)).map_err(|_| StreamError::Stopped)?;
     }
@@ -108,7 +119,7 @@ mod tests {
         Arc::new(Manifest { image_bytes: image.len() as u64, image_digest: None, ranges })
     }
 
-    fn check(manifest: &Arc<Manifest>, image: &[u8], piece: usize) -> Result<(), StreamError> {
+    fn check(manifest: &Arc<Manifest>, image: &[u8], piece: usize) -> Result<ContentRight, StreamError> {
         let mut check = ContentCheck::new(manifest.clone());
         for piece in image.chunks(piece) {
             check.update(piece)?;
@@ -128,7 +139,7 @@ mod tests {
             image[300..450].fill(9);
             image[990..].fill(1);
             let manifest = manifest(&image, &[(100, 200), (300, 150), (980, 20)]);
-            check(&manifest, &image, piece).unwrap();
+            prop_assert_eq!(check(&manifest, &image, piece).unwrap().bytes(), 1000);
             let mut other = image.clone();
             other[at] ^= 4;
             prop_assert!(check(&manifest, &other, piece).is_err());
