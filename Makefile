@@ -15,7 +15,8 @@ demo_image := $(cache)/images/debian.raw
 fuzz_targets := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 FUZZ_SECONDS ?= 60
 
-export PATH := $(HOME)/.cargo/bin:$(PATH)
+# The last two: losetup, nginx and sgdisk live there.
+export PATH := $(HOME)/.cargo/bin:$(PATH):/usr/sbin:/sbin
 export BESSEMER_CACHE ?= $(cache)/kernels
 export BESSEMER_VENV ?= $(cache)/venv
 
@@ -75,6 +76,16 @@ fuzz: ## Fuzz what reads foreign bytes, each target for a minute [FUZZ_SECONDS=6
 	    cargo fuzz run --sanitizer none "$$target" "$(cache)/fuzz/$$target" "fuzz/corpus/$$target" -- \
 	        -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -timeout=20 -rss_limit_mb=512 -print_final_stats=1; \
 	done
+
+.PHONY: bench
+bench: setup agent images ## Measure writing images beside curl, dd, qemu-img and bmaptool [BENCH_QUICK=1] [BENCH_ROUNDS=3] [BENCH_GIB=4] [BENCH_ONLY=case] [BENCH_WRITE_TO=file]
+	cargo build -p bessemer-controller
+	cargo build --release -p bessemer-tests --bin bessemer-bench
+	@# Loop devices want root.
+	$(if $(filter 0,$(shell id -u)),,sudo) $(target)/release/bessemer-bench run --agent $(agent_binary) \
+	    --bessemer $(target)/debug/bessemer --image $(demo_image) --cache $(cache)/bench \
+	    $(if $(BENCH_QUICK),--quick) $(if $(BENCH_GIB),--gib $(BENCH_GIB)) $(if $(BENCH_ROUNDS),--rounds $(BENCH_ROUNDS)) \
+	    $(if $(BENCH_ONLY),--only '$(BENCH_ONLY)') $(if $(BENCH_WRITE_TO),--write-to '$(BENCH_WRITE_TO)')
 
 .PHONY: demo
 demo: setup build ramdisk images ## Deploy a real Debian onto a virtual machine and watch [KEEP=1] [FIRMWARE=bios|secure-boot]

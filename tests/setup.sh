@@ -23,8 +23,15 @@ packages() {
     sudo apt-get update && sudo ${install[*]}"
     fi
     say "installing ${#missing[@]} Debian packages: ${missing[*]}"
+    local nginx
+    nginx=$(type -P nginx /usr/sbin/nginx || true)
     "${sudo[@]}" apt-get update -q
     "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive "${install[@]}"
+    # Where nginx is new, its package has started it on port 80; the benchmark starts one of its own.
+    if [ -z "$nginx" ] && [ -e /usr/sbin/nginx ]; then
+        if [ -d /run/systemd/system ]; then "${sudo[@]}" systemctl disable --quiet --now nginx
+        else "${sudo[@]}" invoke-rc.d nginx stop || true; fi
+    fi
 }
 
 rust() {
