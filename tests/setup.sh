@@ -23,15 +23,28 @@ packages() {
     sudo apt-get update && sudo ${install[*]}"
     fi
     say "installing ${#missing[@]} Debian packages: ${missing[*]}"
-    local nginx
-    nginx=$(type -P nginx /usr/sbin/nginx || true)
     "${sudo[@]}" apt-get update -q
-    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive "${install[@]}"
-    # Where nginx is new, its package has started it on port 80; the benchmark starts one of its own.
-    if [ -z "$nginx" ] && [ -e /usr/sbin/nginx ]; then
-        if [ -d /run/systemd/system ]; then "${sudo[@]}" systemctl disable --quiet --now nginx
-        else "${sudo[@]}" invoke-rc.d nginx stop || true; fi
+    without_starting "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive "${install[@]}"
+}
+
+# Servers among the packages are started by tests, each with its own configuration, and never by the system.
+without_starting() {
+    local policy=/usr/sbin/policy-rc.d ours= result=0 package unit
+    if [ ! -e $policy ]; then
+        ours=yes
+        printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee $policy >/dev/null
+        "${sudo[@]}" chmod +x $policy
     fi
+    "$@" || result=$?
+    [ -z "$ours" ] || "${sudo[@]}" rm -f $policy
+    [ $result = 0 ] || die "apt-get could not install them"
+    [ -d /run/systemd/system ] || return 0
+    for package in "${missing[@]}"; do
+        case $package in nginx-light) package=nginx-common ;; memcached | swift-*) ;; *) continue ;; esac
+        for unit in $(dpkg -L "$package" | sed -n 's#.*/systemd/system/\([^/@]*\.service\)$#\1#p'); do
+            "${sudo[@]}" systemctl disable --quiet "$unit" || true
+        done
+    done
 }
 
 rust() {

@@ -3,13 +3,16 @@
 //! - [`sushy`]: sushy-tools over libvirt: a BMC with a virtual machine behind it.
 //! - [`ironicclient`]: the `baremetal` command line.
 //! - [`redfish_validator`]: DMTF's Redfish-Service-Validator.
+//! - [`swift`]: OpenStack's object store, with temporary URLs.
 //!
 //! The Python ones live in `.cache/venv`, which `make setup` fills from `tests/requirements.txt`.
 
 pub mod ironicclient;
+mod namespace;
 mod program;
 pub mod redfish_validator;
 pub mod sushy;
+pub mod swift;
 
 use std::{io, path::PathBuf, time::Duration};
 

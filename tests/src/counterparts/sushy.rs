@@ -21,31 +21,30 @@
 use std::{
     fmt::Write as _,
     fs::{self, File},
-    io,
-    net::TcpListener,
-    os::unix::fs::MetadataExt as _,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use uuid::Uuid;
 
-use super::{CounterpartError, program::in_venv};
+use super::{
+    CounterpartError,
+    namespace::{Namespace, free_port},
+    program::in_venv,
+};
 
 /// Size of the machine's disk; the file is sparse.
 const DISK_BYTES: u64 = 8 << 30;
 /// How long libvirt and sushy-emulator may take together.
 const START_LIMIT: Duration = Duration::from_secs(120);
-/// How long they have to end before `unshare` is killed, which ends them too but unseen.
-const STOP_LIMIT: Duration = Duration::from_secs(10);
 const NAME: &str = "sushy-emulator with libvirt";
 const SCRIPT: &str = include_str!("sushy.sh");
 
 /// One virtual machine (q35, UEFI, 1 GiB, 2 processors, user-mode network), off at first, and its BMC.
 #[derive(Debug)]
 pub struct SushyLab {
-    process: Child,
+    namespace: Namespace,
     folder: PathBuf,
     redfish_url: String,
     system_uuid: Uuid,
@@ -64,11 +63,10 @@ impl SushyLab {
         let mac = format!("52:54:00:{a:02x}:{b:02x}:{c:02x}");
         let port = free_port()?;
         write_files(&folder, system_uuid, &mac, port)?;
-        let process = spawn(&folder, &emulator)?;
+        let mut namespace = Namespace::start(NAME, SCRIPT, &folder, &[&emulator])?;
+        namespace.wait_for((Ipv4Addr::LOCALHOST, port).into(), START_LIMIT).await?;
         let redfish_url = format!("http://127.0.0.1:{port}");
-        let mut lab = Self { process, folder, redfish_url, system_uuid, mac };
-        lab.wait_until_up().await?;
-        Ok(lab)
+        Ok(Self { namespace, folder, redfish_url, system_uuid, mac })
     }
 
     /// Scheme, host and port of the Redfish service; user name and password do not matter.
@@ -104,66 +102,8 @@ impl SushyLab {
     /// The end of what libvirt and sushy-emulator printed.
     #[must_use]
     pub fn log(&self) -> String {
-        let text = fs::read(self.folder.join("log.txt")).unwrap_or_default();
-        let start = text.len().saturating_sub(4000);
-        String::from_utf8_lossy(text.get(start..).unwrap_or_default()).into_owned()
+        self.namespace.log()
     }
-
-    async fn wait_until_up(&mut self) -> Result<(), CounterpartError> {
-        let deadline = Instant::now() + START_LIMIT;
-        let not_up =
-            |lab: &Self, problem: String| CounterpartError::NotUp { program: NAME, problem, log: lab.log() };
-        let address = self.redfish_url.trim_start_matches("http://").to_owned();
-        while tokio::net::TcpStream::connect(&address).await.is_err() {
-            let ended = self.process.try_wait();
-            match ended.map_err(|source| CounterpartError::Start { program: NAME.into(), source })? {
-                Some(status) => return Err(not_up(self, format!("ended with {status}"))),
-                None if Instant::now() > deadline => {
-                    return Err(not_up(self, format!("did not answer within {} s", START_LIMIT.as_secs())));
-                }
-                None => tokio::time::sleep(Duration::from_millis(200)).await,
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Drop for SushyLab {
-    fn drop(&mut self) {
-        // The script ends with its standard input, the namespaces with the script, `unshare` when all are gone.
-        drop(self.process.stdin.take());
-        let deadline = Instant::now() + STOP_LIMIT;
-        while matches!(self.process.try_wait(), Ok(None)) && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn free_port() -> Result<u16, CounterpartError> {
-    let bound = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
-    let address = bound.map_err(|source| CounterpartError::Start { program: "a listener".into(), source })?;
-    Ok(address.port())
-}
-
-fn spawn(folder: &Path, emulator: &Path) -> Result<Child, CounterpartError> {
-    let path = folder.join("log.txt");
-    let log = File::create(&path).map_err(CounterpartError::file("create", &path))?;
-    let errors = log.try_clone().map_err(CounterpartError::file("use", &path))?;
-    let script = folder.join("sushy.sh");
-    fs::write(&script, SCRIPT).map_err(CounterpartError::file("write", &script))?;
-    let root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
-    if !root {
-        let source =
-            io::Error::new(io::ErrorKind::PermissionDenied, "libvirt's private namespace needs root");
-        return Err(CounterpartError::Start { program: NAME.into(), source });
-    }
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "bash"]);
-    command.arg(script).arg(folder).arg(emulator);
-    command.stdin(Stdio::piped()).stdout(log).stderr(errors);
-    command.spawn().map_err(|source| CounterpartError::Start { program: "unshare".into(), source })
 }
 
 fn write_files(folder: &Path, uuid: Uuid, mac: &str, port: u16) -> Result<(), CounterpartError> {
