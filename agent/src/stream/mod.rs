@@ -49,6 +49,7 @@ mod unpack;
 pub mod work;
 pub mod write;
 mod xz_streams;
+mod zeroing;
 mod zeros;
 mod zstd_frames;
 mod zstd_header;

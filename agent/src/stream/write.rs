@@ -18,6 +18,7 @@ use super::{
     progress::{self, Meter},
     readback::Readback,
     work::StageClock,
+    zeroing::Zeroing,
     zeros::{Run, runs},
 };
 use crate::{
@@ -58,8 +59,9 @@ pub struct BodyWritten {
     pub read_back: u64,
 }
 
-/// Zeros are made in pieces, so that the write can be cancelled: by a device that makes them itself, and by writing them.
-const ZEROS_AT_ONCE: u64 = 1 << 30;
+/// Zeros are made in pieces, so that the write can be cancelled: by a device that makes them itself, which begins while
+/// more come, and by writing them.
+const ZEROS_AT_ONCE: u64 = 128 << 20;
 const WRITTEN_ZEROS_AT_ONCE: u64 = 32 << 20;
 
 /// Writes blocks as they come. The disk is not touched before [`Filled::Begin`].
@@ -92,6 +94,8 @@ struct DiskWrites {
     readback: Option<Readback>,
     /// Zeros that may go on.
     zeros: Range<u64>,
+    /// Once there are some.
+    zeroing: Option<Zeroing>,
     started: Option<Instant>,
     zeroed: u64,
     clock: StageClock,
@@ -114,6 +118,7 @@ impl DiskWrites {
             readback: verify.then(|| Readback::start(target.clone(), cancel.clone())).transpose()?,
             target,
             zeros: 0..0,
+            zeroing: None,
             started: None,
             zeroed: 0,
             clock: StageClock::new("write"),
@@ -144,6 +149,9 @@ impl DiskWrites {
         // A range that is fetched again replaces zeros that are still to be made.
         if self.zeros.start < offset + length as u64 && offset < self.zeros.end {
             self.flush_zeros()?;
+        }
+        if let Some(zeroing) = &mut self.zeroing {
+            zeroing.finish_overlapping(&(offset..offset + length as u64))?;
         }
         let body = self.held_back.keep(block.as_ref(), offset);
         let block = Arc::new(block);
@@ -185,21 +193,37 @@ impl DiskWrites {
         }
         // And zeros of a range that is fetched again replace what is still being written.
         self.writer.finish_overlapping(&range)?;
+        if !self.target.makes_zeros() {
+            return self.write_zeros(range);
+        }
+        let zeroing = match &mut self.zeroing {
+            Some(zeroing) => zeroing,
+            none => {
+                let keep_zero = self.readback.is_some();
+                none.insert(Zeroing::start(self.target.clone(), keep_zero, &self.cancel)?)
+            }
+        };
+        for piece in pieces(range, ZEROS_AT_ONCE) {
+            zeroing.begin(piece)?;
+        }
+        Ok(())
+    }
+
+    /// Not beside other writes: on a disk that turns they would only be in each other's way.
+    fn write_zeros(&mut self, range: Range<u64>) -> Result<(), StreamError> {
         let meter = Meter::new(progress::ZEROING, range.end - range.start, self.report.clone());
-        let mut start = range.start;
-        while start < range.end {
+        let is_long = range.end - range.start > WRITTEN_ZEROS_AT_ONCE;
+        for piece in pieces(range.clone(), WRITTEN_ZEROS_AT_ONCE) {
             if self.cancel.is_cancelled() {
                 return Err(StreamError::Cancelled);
             }
-            let at_once = if self.target.makes_zeros() { ZEROS_AT_ONCE } else { WRITTEN_ZEROS_AT_ONCE };
-            let end = range.end.min(start + at_once);
-            if self.target.zero(start..end)? {
-                self.zeroed += end - start;
+            let length = piece.end - piece.start;
+            if self.target.zero(piece)? {
+                self.zeroed += length;
             }
-            if end < range.end {
-                meter.add(end - start);
+            if is_long {
+                meter.add(length);
             }
-            start = end;
         }
         match &mut self.readback {
             Some(readback) => readback.zeros(range),
@@ -213,12 +237,18 @@ impl DiskWrites {
         for write in self.writer.take_finished() {
             self.clock.wait(|| readback.data(write))?;
         }
+        for range in self.zeroing.as_mut().map(Zeroing::take_zero).unwrap_or_default() {
+            self.clock.wait(|| readback.zeros(range))?;
+        }
         Ok(())
     }
 
     fn finish(mut self) -> Result<BodyWritten, StreamError> {
         self.flush_zeros()?;
         self.writer.drain()?;
+        if let Some(zeroing) = &mut self.zeroing {
+            self.zeroed += zeroing.finish(&*self.report)?;
+        }
         self.target.flush()?;
         self.hand_over()?;
         let mut work = vec![self.clock.finish()];
@@ -237,6 +267,16 @@ impl DiskWrites {
             read_back,
         })
     }
+}
+
+fn pieces(range: Range<u64>, at_once: u64) -> impl Iterator<Item = Range<u64>> {
+    let end = range.end;
+    let mut start = range.start;
+    std::iter::from_fn(move || {
+        let piece = start..end.min(start + at_once);
+        start = piece.end;
+        (!piece.is_empty()).then_some(piece)
+    })
 }
 
 /// Compares what the disk holds with what the boot area must be, after its release.
