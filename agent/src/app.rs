@@ -123,8 +123,11 @@ impl Agent {
         let log = LogLayer::new(console.clone(), report.clone());
         // Fails only when a vendor's main has set a subscriber: then that one is used.
         tracing::subscriber::set_global_default(tracing_subscriber::registry().with(log.clone())).ok();
-        std::panic::set_hook(Box::new(|panic| {
+        let shown = console.clone();
+        std::panic::set_hook(Box::new(move |panic| {
             tracing::error!(target: "bessemer_agent::panic", "{panic}");
+            // It may be the last thing that this process does.
+            shown.flush();
         }));
         let power = PowerSwitch::process();
         if arguments.allow_power {

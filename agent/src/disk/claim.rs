@@ -114,8 +114,8 @@ fn open(path: &Path, device: String) -> Result<Target, ClaimError> {
 }
 
 /// The same for a path that somebody named: a disk, any other block device that is no partition, or a regular file,
-/// which is made when it is not there.
-pub fn claim_path(path: &Path, roots: &Roots) -> Result<(BlockDevice, Target), ClaimError> {
+/// which is made when it is not there. Says whether it was.
+pub fn claim_path(path: &Path, roots: &Roots) -> Result<(BlockDevice, Target, bool), ClaimError> {
     let failed = |source: std::io::Error| TargetError::Open { path: path.to_owned(), source };
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.file_type().is_block_device() => {
@@ -124,12 +124,15 @@ pub fn claim_path(path: &Path, roots: &Roots) -> Result<(BlockDevice, Target), C
             let device = discover::named(roots, name)
                 .ok_or(ClaimError::NoDisk { device: path.display().to_string() })?;
             let target = claim(&device, roots)?;
-            Ok((device, target))
+            Ok((device, target, false))
         }
-        Ok(_) => file(path),
+        Ok(_) => file(path).map(|(device, target)| (device, target, false)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !path.starts_with(&roots.dev) => {
             std::fs::File::create_new(path).map_err(failed)?;
-            file(path)
+            let (device, target) = file(path).inspect_err(|_| {
+                std::fs::remove_file(path).ok();
+            })?;
+            Ok((device, target, true))
         }
         Err(error) => Err(failed(error).into()),
     }

@@ -217,6 +217,15 @@ impl Target {
         self.file.set_len(bytes).map_err(|source| self.write_error(bytes, 0, source))
     }
 
+    /// Removes the file, unless another one has its name by now.
+    pub fn remove_file(&self) -> io::Result<()> {
+        let (own, named) = (self.file.metadata()?, std::fs::symlink_metadata(&self.path)?);
+        if own.is_file() && (own.dev(), own.ino()) == (named.dev(), named.ino()) {
+            std::fs::remove_file(&self.path)?;
+        }
+        Ok(())
+    }
+
     /// Logical sector size in bytes.
     #[must_use]
     pub fn sector(&self) -> u32 {

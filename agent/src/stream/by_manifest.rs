@@ -179,21 +179,31 @@ impl ReadBack {
         let gaps = ranged::gaps(&self.manifest);
         let next = AtomicUsize::new(0);
         in_parallel(cores(), |_| {
-            loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                if let Some(range) = self.manifest.ranges.get(index) {
-                    self.compare_range(range, held_back)?;
-                } else if let Some(gap) = gaps.get(index - self.manifest.ranges.len()) {
-                    self.read(gap.clone(), held_back, |piece, at| match is_zero(piece) {
-                        true => Ok(()),
-                        false => Err(self.differs(at, piece.len() as u64)),
-                    })?;
-                } else {
-                    return Ok(());
-                }
-            }
+            self.compare_all(&next, &gaps, held_back).inspect_err(|_| self.stop.cancel())
         })?;
         Ok(clock.finish())
+    }
+
+    /// Compares what is next until nothing is left: the work of one thread of several.
+    fn compare_all(
+        &self,
+        next: &AtomicUsize,
+        gaps: &[std::ops::Range<u64>],
+        held_back: &HeldBack,
+    ) -> Result<(), StreamError> {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if let Some(range) = self.manifest.ranges.get(index) {
+                self.compare_range(range, held_back)?;
+            } else if let Some(gap) = gaps.get(index - self.manifest.ranges.len()) {
+                self.read(gap.clone(), held_back, |piece, at| match is_zero(piece) {
+                    true => Ok(()),
+                    false => Err(self.differs(at, piece.len() as u64)),
+                })?;
+            } else {
+                return Ok(());
+            }
+        }
     }
 
     fn compare_range(&self, range: &Range, held_back: &HeldBack) -> Result<(), StreamError> {

@@ -4,10 +4,16 @@
 //! anything else is written. What the image has there stays in memory; [`HeldBack::release`] writes it and takes a
 //! [`Verified`]. Whatever goes wrong before, the disk has no partition table and no boot sector.
 
-use std::ops::Range;
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
 
 use super::proof::Verified;
 use crate::disk::{Target, TargetError, buffer::AlignedBuffer, target::DIRECT_ALIGNMENT};
+
+/// So long a disk with bad sectors is tried piece by piece: each may take it seconds.
+const EACH_LIMIT: Duration = Duration::from_secs(60);
 
 /// Length of each area.
 pub const HELD_BYTES: u64 = 1 << 20;
@@ -120,8 +126,11 @@ impl HeldBack {
 /// Writes as much of `data` as the disk takes; the first error when that is not all.
 fn write_each(target: &Target, data: &[u8], offset: u64) -> Result<(), TargetError> {
     let Err(error) = target.write_at(data, offset) else { return Ok(()) };
-    let mut failed = false;
+    let (mut failed, begun) = (false, Instant::now());
     for (number, piece) in data.chunks(DIRECT_ALIGNMENT).enumerate() {
+        if begun.elapsed() > EACH_LIMIT {
+            return Err(error);
+        }
         failed |= target.write_at(piece, offset + (number * DIRECT_ALIGNMENT) as u64).is_err();
     }
     if failed { Err(error) } else { Ok(()) }

@@ -266,7 +266,7 @@ impl Worker<'_> {
     fn fetch_with_permit(&mut self, indices: Bytes<usize>) -> Result<(), StreamError> {
         let start = self.shared.range(indices.start)?.offset;
         let last = *self.shared.range(indices.end.saturating_sub(1))?;
-        let mut stream = RangeStream::new(self.shared.object.range(start..last.offset + last.length));
+        let mut stream = RangeStream::new(self.shared.object.part(start..last.offset + last.length));
         for index in indices {
             let range = *self.shared.range(index)?;
             let (mut attempt, mut again, mut broken) = (1, None, false);
@@ -282,11 +282,11 @@ impl Worker<'_> {
                 self.shared.network.block_on(self.shared.stop.run_until_cancelled(pause));
                 attempt += 1;
                 let end = range.offset + range.length;
-                again = Some(RangeStream::new(self.shared.object.range(range.offset..end)));
+                again = Some(RangeStream::new(self.shared.object.part(range.offset..end)));
             }
             if broken {
                 let rest = range.offset + range.length..last.offset + last.length;
-                stream = RangeStream::new(self.shared.object.range(rest));
+                stream = RangeStream::new(self.shared.object.part(rest));
             }
             self.shared.meter.add(range.length);
         }

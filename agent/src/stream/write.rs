@@ -200,7 +200,12 @@ impl DiskWrites {
             Some(zeroing) => zeroing,
             none => {
                 let keep_zero = self.readback.is_some();
-                none.insert(Zeroing::start(self.target.clone(), keep_zero, &self.cancel)?)
+                none.insert(Zeroing::start(
+                    self.target.clone(),
+                    keep_zero,
+                    self.report.clone(),
+                    &self.cancel,
+                )?)
             }
         };
         for piece in pieces(range, ZEROS_AT_ONCE) {
@@ -247,7 +252,7 @@ impl DiskWrites {
         self.flush_zeros()?;
         self.writer.drain()?;
         if let Some(zeroing) = &mut self.zeroing {
-            self.zeroed += zeroing.finish(&*self.report)?;
+            self.zeroed += zeroing.finish()?;
         }
         self.target.flush()?;
         self.hand_over()?;

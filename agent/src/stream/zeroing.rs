@@ -5,7 +5,7 @@ use std::{
     ops::Range,
     sync::{
         Arc,
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread::JoinHandle,
 };
@@ -32,6 +32,10 @@ pub(super) struct Zeroing {
     /// Ranges that are zero, not yet taken; `None` when nobody takes them.
     zero: Option<Vec<Range<u64>>>,
     stop: CancellationToken,
+    report: Arc<dyn StepReport>,
+    /// Bytes begun and bytes done.
+    total: u64,
+    finished: u64,
 }
 
 impl Zeroing {
@@ -39,6 +43,7 @@ impl Zeroing {
     pub(super) fn start(
         target: Arc<Target>,
         keep_zero: bool,
+        report: Arc<dyn StepReport>,
         cancel: &CancellationToken,
     ) -> Result<Self, StreamError> {
         let (ranges, to_do) = sync_channel::<Range<u64>>(MOST);
@@ -61,7 +66,8 @@ impl Zeroing {
         let thread = std::thread::Builder::new().name("zeros".to_owned()).spawn(work);
         let thread = thread.map_err(|_| StreamError::Died("zeros"))?;
         let (under_way, zero) = (VecDeque::new(), keep_zero.then(Vec::new));
-        Ok(Self { ranges: Some(ranges), done, thread: Some(thread), under_way, zero, stop })
+        let thread = Some(thread);
+        Ok(Self { ranges: Some(ranges), done, thread, under_way, zero, stop, report, total: 0, finished: 0 })
     }
 
     /// Begins to make a range zero; waits when many are under way.
@@ -72,6 +78,7 @@ impl Zeroing {
         while self.under_way.len() >= MOST {
             self.wait_for_one()?;
         }
+        self.total += range.end - range.start;
         self.under_way.push_back(range.clone());
         match self.ranges.as_ref().is_some_and(|ranges| ranges.send(range).is_ok()) {
             true => Ok(()),
@@ -97,36 +104,32 @@ impl Zeroing {
     }
 
     /// Waits for all ranges; says how much the device made zero itself.
-    pub(super) fn finish(&mut self, report: &dyn StepReport) -> Result<u64, StreamError> {
-        let left = |under_way: &VecDeque<Range<u64>>| {
-            under_way.iter().map(|range| range.end - range.start).sum::<u64>()
-        };
-        let total = left(&self.under_way);
+    pub(super) fn finish(&mut self) -> Result<u64, StreamError> {
         while !self.under_way.is_empty() {
-            match self.done.recv_timeout(INTERVAL) {
-                Ok(range) => self.is_zero(range),
-                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
-                    report.progress(progress::ZEROING, total - left(&self.under_way), total);
-                }
-                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return Err(self.reason()),
-            }
+            self.wait_for_one()?;
         }
         self.join()
     }
 
     fn wait_for_one(&mut self) -> Result<(), StreamError> {
-        match self.done.recv() {
-            Ok(range) => {
-                self.is_zero(range);
-                Ok(())
+        loop {
+            match self.done.recv_timeout(INTERVAL) {
+                Ok(range) => {
+                    self.is_zero(range);
+                    return Ok(());
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    self.report.progress(progress::ZEROING, self.finished, self.total);
+                }
+                Err(RecvTimeoutError::Disconnected) => return Err(self.reason()),
             }
-            Err(_) => Err(self.reason()),
         }
     }
 
     fn is_zero(&mut self, range: Range<u64>) {
         // They are worked off in order.
         self.under_way.pop_front();
+        self.finished += range.end - range.start;
         if let Some(zero) = &mut self.zero {
             zero.push(range);
         }
@@ -170,13 +173,14 @@ mod tests {
     fn every_range_becomes_zero_and_nothing_else() {
         for disk in disks() {
             let target = Arc::new(Target::open(&disk.path).unwrap());
-            let mut zeroing = Zeroing::start(target, true, &CancellationToken::new()).unwrap();
+            let mut zeroing =
+                Zeroing::start(target, true, Arc::new(Heard::default()), &CancellationToken::new()).unwrap();
             let ranges: Vec<_> = (0..32).map(|n| n * 524_288..n * 524_288 + 131_072).collect();
             for range in &ranges {
                 zeroing.begin(range.clone()).unwrap();
             }
             zeroing.finish_overlapping(&(0..16 * MIB as u64)).unwrap();
-            let zeroed = zeroing.finish(&Heard::default()).unwrap();
+            let zeroed = zeroing.finish().unwrap();
             assert!(zeroed == 32 * 131_072 || zeroed == 0, "{zeroed}");
             assert_eq!(zeroing.take_zero(), ranges);
             let mut expected = vec![0xa5; 16 * MIB];
@@ -191,7 +195,8 @@ mod tests {
     fn once_it_is_dropped_nothing_becomes_zero() {
         for disk in disks() {
             let target = Arc::new(Target::open(&disk.path).unwrap());
-            let mut zeroing = Zeroing::start(target, true, &CancellationToken::new()).unwrap();
+            let mut zeroing =
+                Zeroing::start(target, true, Arc::new(Heard::default()), &CancellationToken::new()).unwrap();
             for n in 0..8 {
                 zeroing.begin(n * MIB as u64..(n + 1) * MIB as u64).unwrap();
             }
@@ -206,7 +211,8 @@ mod tests {
     fn a_disk_that_refuses_is_the_reason() {
         let disk = TestDisk::file(MIB);
         let target = Arc::new(Target::open(&disk.path).unwrap());
-        let mut zeroing = Zeroing::start(target, true, &CancellationToken::new()).unwrap();
+        let mut zeroing =
+            Zeroing::start(target, true, Arc::new(Heard::default()), &CancellationToken::new()).unwrap();
         // No file reaches so far.
         let outside = u64::MAX / 2 - 4096..u64::MAX / 2 + 4096;
         let result = zeroing.begin(outside.clone()).and_then(|()| zeroing.finish_overlapping(&outside));

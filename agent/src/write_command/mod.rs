@@ -28,7 +28,7 @@ use self::{
     exit::Failure,
 };
 use crate::{
-    disk,
+    disk::{self, Left},
     link::{clock::Clock, resolve::Resolver},
     report::{LogLayer, Report},
     steps::Roots,
@@ -177,20 +177,17 @@ async fn run(write: Write, shown: Arc<Shown>) -> Result<(), Failure> {
     });
     let path = write.device.clone();
     let job = write.job().map_err(Failure::Arguments)?;
-    let is_new = !path.exists();
-    let claim = {
-        let path = path.clone();
-        move || disk::claim_path(&path, &Roots::default())
-    };
-    let claimed = tokio::task::spawn_blocking(claim).await;
-    let (device, target) = claimed.context("claiming the device broke off")??;
+    let claimed = tokio::task::spawn_blocking(move || disk::claim_path(&path, &Roots::default())).await;
+    let (device, target, is_new) = claimed.context("claiming the device broke off")??;
     let target = Arc::new(target);
     let written = job.run(target.clone(), shown.clone(), &cancel).await.map_err(|error| {
-        let failed = NotWritten::new(&device, &target, error);
+        let mut failed = NotWritten::new(&device, &target, error);
         // Half an image would look like a disk of that size.
-        target.end_at(0).ok();
+        if target.grows() && target.end_at(0).is_ok() {
+            failed.left = Left::Unchanged;
+        }
         if is_new {
-            std::fs::remove_file(&path).ok();
+            target.remove_file().ok();
         }
         failed
     })?;

@@ -224,12 +224,20 @@ fn a_disk_that_spoils_the_boot_area_is_found_out() {
     // In the last MiB, which is written first: some flushes pass until it is compared.
     let spoilt = IMAGE - 600_000;
     image[spoilt] = 0x11;
-    let Some(disk) = TestDisk::loop_device(IMAGE, 512) else { return };
-    let liar = Liar::at(&disk.backing, spoilt as u64);
-    let said = write(&image, &disk.path, &["--verify-readback"]);
-    liar.stop();
-    said.error(8);
-    assert_boot_area_is_zero(&disk.content());
+    // On a busy machine the liar may come too late.
+    for _ in 0..30 {
+        let Some(disk) = TestDisk::loop_device(IMAGE, 512) else { return };
+        let liar = Liar::at(&disk.backing, spoilt as u64);
+        let said = write(&image, &disk.path, &["--verify-readback"]);
+        liar.stop();
+        if said.code == Some(0) {
+            continue;
+        }
+        said.error(8);
+        assert_boot_area_is_zero(&disk.content());
+        return;
+    }
+    panic!("the liar was believed thirty times");
 }
 
 #[test]

@@ -53,6 +53,10 @@ impl Body {
         Self { whole, ..Self::new(object, range.start, Some(range.end)) }
     }
 
+    pub(super) fn of_part(object: Arc<Object>, range: Range<u64>) -> Self {
+        Self::new(object, range.start, Some(range.end))
+    }
+
     fn new(object: Arc<Object>, position: u64, end: Option<u64>) -> Self {
         let attempts = object.attempts();
         let pace = Pace::default();

@@ -110,6 +110,12 @@ impl Object {
         Body::of_range(self.clone(), range)
     }
 
+    /// The same for who has no use for an answer with the whole object, even at its end.
+    #[must_use]
+    pub fn part(self: &Arc<Self>, range: Range<u64>) -> Body {
+        Body::of_part(self.clone(), range)
+    }
+
     pub(super) fn attempts(&self) -> Attempts {
         Attempts::new(self.fetcher.attempts, self.fetcher.first_pause, self.report.clone())
     }
