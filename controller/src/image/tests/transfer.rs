@@ -184,7 +184,7 @@ async fn proxies_are_for_images_from_elsewhere() {
     let staged = bench.images.stage(&with(file(&bench, CONTENT), proxies)).await.unwrap();
     assert_eq!(staged.proxy, ProxyArguments::default());
     for (info, part) in [
-        (json!({"image_http_proxy": "secret@proxy"}), "image_http_proxy is not an http or https URL"),
+        (json!({"image_http_proxy": "secret@proxy"}), "image_http_proxy is not an http URL"),
         (json!({"image_https_proxy": "socks5://secret"}), "image_https_proxy is not an http"),
         (json!({"image_https_proxy": "https://proxy:3129"}), "image_https_proxy is not an http"),
         (json!({"image_no_proxy": 1}), "image_no_proxy in driver_info is not a text"),
