@@ -69,7 +69,12 @@ pub(super) fn run(
     let format = declared.detect(first.as_ref())?;
     let out = Out { filled, target };
     if format == ImageFormat::Raw {
-        fit::table_so_far(first.as_ref(), object.length(), target)?;
+        let refused = fit::table_so_far(first.as_ref(), object.length(), target);
+        // Of a page in the image's place the digest is known at once, and says more.
+        if refused.is_err() && first.as_ref().len() < BUFFER_BYTES {
+            while clock.wait(|| source.next_block())?.is_some() {}
+        }
+        refused?;
     }
     let source = Preceded { first: Some(first), rest: source };
     let bytes = match format {
