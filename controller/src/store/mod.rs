@@ -1,4 +1,4 @@
-//! The database: nodes, ports, boots, steps, logs, history. No business words, no I/O but SQL.
+//! The database: nodes, ports, resources, boots, steps, logs, history. No business words, no I/O but SQL.
 //!
 //! One row per node: a few columns to filter on, and the whole [`Node`] as JSON beside them.
 
@@ -7,6 +7,7 @@ mod log;
 mod nodes;
 mod open;
 mod ports;
+mod resources;
 mod seal;
 mod steps;
 
@@ -21,6 +22,7 @@ use serde_json::Value;
 use sqlx::{Sqlite, SqlitePool, Transaction};
 
 use crate::node::ProvisionState;
+pub use resources::{Resource, Stored};
 use seal::Sealer;
 
 /// Handle to the database; cheap to clone.

@@ -1,3 +1,5 @@
+mod resources;
+
 use std::os::unix::fs::PermissionsExt as _;
 
 use bessemer_proto::ids::{BootId, NodeId, StepId};
