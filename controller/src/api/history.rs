@@ -5,25 +5,37 @@ use axum::{
     extract::{Path, State as Extract},
     routing::get,
 };
-use bessemer_proto::ids::NodeId;
-use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
-use uuid::{Builder, Uuid};
+use serde_json::{Map, Value, json};
 
 use super::{
     State,
     error::ApiError,
     layers::since,
     links::Context,
-    node_view::{pick, timestamp},
+    node_view::timestamp,
     nodes::find,
     query::Query,
 };
 use crate::{node::Node, store::HistoryEvent};
 
+/// Fields of an event, since which minor version.
+const ALL: &[(&str, u16)] = &[
+    ("uuid", 78),
+    ("created_at", 78),
+    ("severity", 78),
+    ("event_type", 78),
+    ("event", 78),
+    ("conductor", 78),
+    ("user", 78),
+    ("project", 113),
+    ("state", 115),
+    ("target_provision_state", 115),
+    ("duration_seconds", 115),
+];
+/// Fields in a listing without detail.
 const COLUMNS: &[&str] = &["uuid", "created_at", "severity", "event"];
-const ALL: &[&str] =
-    &["uuid", "created_at", "severity", "event", "event_type", "user", "conductor", "node_uuid"];
+/// A listing without detail cuts texts that are longer than this.
+const MAX_TEXT: usize = 255;
 /// Most events that are looked through.
 const MAX_EVENTS: u32 = 10_000;
 
@@ -39,24 +51,25 @@ async fn list(
     Path(ident): Path<String>,
     mut query: Query,
 ) -> Result<Json<Value>, ApiError> {
-    let columns = if query.boolean("detail")?.unwrap_or(false) { ALL } else { COLUMNS };
-    let page = query.page(state.config.max_limit, &["created_at"])?;
+    let detail = query.boolean("detail")?.unwrap_or(false);
+    let sortable: Vec<_> = ALL.iter().map(|(name, _)| *name).collect();
+    let page = query.page(state.config.max_limit, &sortable)?;
     let arguments = query.finish()?;
     let node = find(&state, &context, &ident).await?;
     let events = oldest_first(&state, &node).await?;
     let (events, full) = page
         .cut(
             events,
-            |event| id(node.uuid, event).to_string(),
-            |event, _| timestamp(event.time).into(),
+            |event| event.details.uuid.to_string(),
+            |event, name| document(event).remove(name).unwrap_or_default(),
             |_| true,
         )
         .map_err(|marker| ApiError::not_found(format!("Node history record {marker} could not be found.")))?;
-    let rows: Vec<_> = events.iter().map(|event| view(&state, &context, &node, event, columns)).collect();
+    let rows: Vec<_> = events.iter().map(|event| view(&context, &node, event, detail)).collect();
     let mut answer = json!({"history": rows});
     if let Some(last) = events.last().filter(|_| full) {
         let path = format!("nodes/{}/history", node.uuid);
-        answer["next"] = page.next(&context, &path, &arguments, &id(node.uuid, last).to_string()).into();
+        answer["next"] = page.next(&context, &path, &arguments, &last.details.uuid.to_string()).into();
     }
     Ok(Json(answer))
 }
@@ -68,9 +81,9 @@ async fn show(
 ) -> Result<Json<Value>, ApiError> {
     let node = find(&state, &context, &ident).await?;
     let events = oldest_first(&state, &node).await?;
-    let found = events.iter().find(|candidate| id(node.uuid, candidate).to_string() == event);
+    let found = events.iter().find(|candidate| candidate.details.uuid.to_string() == event);
     match found {
-        Some(event) => Ok(Json(view(&state, &context, &node, event, ALL))),
+        Some(event) => Ok(Json(view(&context, &node, event, true))),
         None => Err(ApiError::not_found(format!("Node history record {event} could not be found."))),
     }
 }
@@ -81,34 +94,36 @@ async fn oldest_first(state: &State, node: &Node) -> Result<Vec<HistoryEvent>, A
     Ok(events)
 }
 
-/// Events have no id of their own; this one follows from what they say, so it stays the same.
-fn id(node: NodeId, event: &HistoryEvent) -> Uuid {
-    let text = format!("{node} {} {} {}", event.time.timestamp_micros(), event.from, event.to);
-    let digest: [u8; 32] = Sha256::digest(text).into();
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&digest[..16]);
-    Builder::from_custom_bytes(bytes).into_uuid()
+fn document(event: &HistoryEvent) -> Map<String, Value> {
+    let details = &event.details;
+    let Value::Object(document) = json!({
+        "uuid": details.uuid,
+        "created_at": timestamp(event.time),
+        "severity": if event.error.is_some() { "ERROR" } else { "INFO" },
+        "event_type": details.event_type,
+        "event": event.text(),
+        "conductor": details.conductor,
+        "user": details.user,
+        "project": details.project,
+        "state": event.to,
+        "target_provision_state": details.target,
+        "duration_seconds": details.duration_seconds,
+    }) else {
+        return Map::new();
+    };
+    document
 }
 
-fn view(state: &State, context: &Context, node: &Node, event: &HistoryEvent, columns: &[&str]) -> Value {
-    let id = id(node.uuid, event);
-    let change = format!("Provision state changed from \"{}\" to \"{}\"", event.from, event.to);
-    let (severity, text) = match &event.error {
-        Some(error) => ("ERROR", format!("{change}: {error}")),
-        None => ("INFO", change),
-    };
-    let Value::Object(all) = json!({
-        "uuid": id,
-        "created_at": timestamp(event.time),
-        "severity": severity,
-        "event": text,
-        "event_type": "provisioning",
-        "user": null,
-        "conductor": state.hostname,
-        "node_uuid": node.uuid,
-        "links": context.links(&format!("nodes/{}/history/{id}", node.uuid)),
-    }) else {
-        return Value::Null;
-    };
-    pick(all, columns)
+fn view(context: &Context, node: &Node, event: &HistoryEvent, detail: bool) -> Value {
+    let mut all = document(event);
+    all.retain(|name, _| match detail {
+        true => ALL.iter().any(|(known, since)| known == name && context.version.has(*since)),
+        false => COLUMNS.contains(&name.as_str()),
+    });
+    if !detail && let Some(Value::String(text)) = all.get_mut("event") && text.chars().count() > MAX_TEXT {
+        *text = text.chars().take(MAX_TEXT - 4).collect::<String>() + "...";
+    }
+    let href = context.url(&format!("nodes/{}/history/{}", node.uuid, event.details.uuid));
+    all.insert("links".to_owned(), json!([{"href": href, "rel": "self"}]));
+    all.into()
 }

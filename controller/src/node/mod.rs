@@ -1,5 +1,6 @@
 //! Words and rules about machines. No I/O, imports nothing from the rest of the house.
 
+pub mod events;
 pub mod firmware;
 pub mod plan;
 pub mod state;

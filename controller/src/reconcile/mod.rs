@@ -12,6 +12,7 @@ pub mod engine;
 mod error;
 mod locks;
 mod machine;
+mod maintenance;
 mod outcome;
 mod power;
 mod process;

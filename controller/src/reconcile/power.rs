@@ -15,8 +15,9 @@ use super::{
 };
 use crate::{
     bmc::{Bmc, BmcError, PowerAction},
-    node::{Node, PowerState, PowerTarget},
+    node::{Node, PowerState, PowerTarget, events},
     reconcile::Config,
+    store::HistoryEvent,
 };
 
 // === impl Engine ===
@@ -58,7 +59,12 @@ impl Engine {
         node.target_power_state = None;
         node.reservation = None;
         tracing::info!(node = %node.uuid, %target, error = node.last_error, "power change ended");
-        if let Err(error) = self.inner.cx.store.update_node(&mut node, None).await {
+        let event = HistoryEvent {
+            error: node.last_error.clone(),
+            ..HistoryEvent::noted(&node, events::POWER, format!("Power state change to \"{target}\" ended"))
+        };
+        let event = event.by(&self.inner.cx.hostname);
+        if let Err(error) = self.inner.cx.store.update_node(&mut node, Some(&event)).await {
             tracing::error!(node = %node.uuid, error = sentence(&error), "the power state could not be stored");
         }
         drop(guard);

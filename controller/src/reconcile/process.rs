@@ -152,7 +152,7 @@ async fn enter(
     error: Option<String>,
     cx: &Context,
 ) -> Result<(), StoreError> {
-    let event = HistoryEvent { time: Utc::now(), from: node.provision_state, to: next, error };
+    let event = HistoryEvent::moved(&node, next, error).by(&cx.hostname);
     node.provision_state = next;
     node.provision_updated_at = Some(event.time);
     forget_failure(&mut node);

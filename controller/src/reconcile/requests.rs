@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bessemer_proto::ids::NodeId;
-use chrono::Utc;
 use serde_json::{Map, Value};
 
 use super::{
@@ -12,7 +11,7 @@ use super::{
     engine::Engine,
     error::{RequestError, sentence},
     locks::NodeGuard,
-    process, states, validate,
+    maintenance, process, states, validate,
 };
 use crate::{
     config_drive,
@@ -62,11 +61,10 @@ impl Engine {
         if matches!(verb, Verb::Deploy | Verb::Rebuild) {
             deploy::begin(&mut node).map_err(|error| RequestError::Invalid(error.to_string()))?;
         }
-        let now = Utc::now();
-        let event = HistoryEvent { time: now, from: node.provision_state, to: transition.next, error: None };
+        let event = HistoryEvent::moved(&node, transition.next, None).by(&self.inner.cx.hostname);
         node.provision_state = transition.next;
         node.target_provision_state = transition.target;
-        node.provision_updated_at = Some(now);
+        node.provision_updated_at = Some(event.time);
         node.wait_reason = None;
         node.wait_until = None;
         node.reservation = states::of(transition.next)
@@ -95,12 +93,13 @@ impl Engine {
     {
         let guard = self.lock(node).await?;
         let mut node = self.inner.cx.store.node(&node.to_string()).await?;
-        let cleaned_before = node.automated_clean;
+        let before = node.clone();
         change(&mut node)?;
-        if node.automated_clean == Some(true) && cleaned_before != Some(true) {
+        if node.automated_clean == Some(true) && before.automated_clean != Some(true) {
             return Err(no_clean_steps());
         }
-        self.inner.cx.store.update_node(&mut node, None).await?;
+        let event = maintenance::changed(&before, &node).map(|event| event.by(&self.inner.cx.hostname));
+        self.inner.cx.store.update_node(&mut node, event.as_ref()).await?;
         drop(guard);
         self.poke(node.uuid);
         Ok(node)

@@ -3,6 +3,7 @@
 //! One row per node: a few columns to filter on, and the whole [`Node`] as JSON beside them.
 
 mod boots;
+mod history;
 mod log;
 mod nodes;
 mod open;
@@ -22,6 +23,7 @@ use serde_json::Value;
 use sqlx::{Sqlite, SqlitePool, Transaction};
 
 use crate::node::ProvisionState;
+pub use history::{HistoryDetails, HistoryEvent};
 pub use resources::{Resource, Stored};
 use seal::Sealer;
 
@@ -192,19 +194,6 @@ pub enum StepOutcome {
     Succeeded(Value),
     /// With this error, a sentence.
     Failed(String),
-}
-
-/// A line of a node's history.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HistoryEvent {
-    /// When.
-    pub time: DateTime<Utc>,
-    /// State before.
-    pub from: ProvisionState,
-    /// State after.
-    pub to: ProvisionState,
-    /// Error, when the change was a failure.
-    pub error: Option<String>,
 }
 
 /// A stored line of an agent's log.

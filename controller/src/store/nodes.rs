@@ -1,18 +1,16 @@
-//! Nodes and their history.
+//! Nodes.
 
 use bessemer_proto::ids::NodeId;
 use chrono::Utc;
 use sqlx::{QueryBuilder, Row as _, Sqlite, Transaction, sqlite::SqliteRow};
 
 use super::{
-    HistoryEvent, NodeFilter, Store, StoreError, corrupt, database, is_unique_violation, not_found, time_of,
+    HistoryEvent, NodeFilter, Store, StoreError, corrupt, database, history, is_unique_violation, not_found,
     unreadable,
 };
-use crate::node::{Dictionary, Node, ProvisionState};
+use crate::node::{Dictionary, Node};
 
 const COLUMNS: &str = "SELECT uuid, version, document, driver_info, instance_info FROM nodes ";
-/// Lines of history kept per node, as in Ironic.
-const HISTORY_LINES: i64 = 300;
 
 /// A node as its row holds it.
 struct Sealed {
@@ -93,7 +91,7 @@ impl Store {
     pub async fn update_node(
         &self,
         node: &mut Node,
-        history: Option<&HistoryEvent>,
+        event: Option<&HistoryEvent>,
     ) -> Result<(), StoreError> {
         let mut next = node.clone();
         next.version += 1;
@@ -130,8 +128,8 @@ impl Store {
             }
             Ok(_) => {}
         }
-        if let Some(event) = history {
-            add_history(&mut transaction, node.uuid, event).await?;
+        if let Some(event) = event {
+            history::add(&mut transaction, node.uuid, event).await?;
         }
         transaction.commit().await.map_err(database("write a node"))?;
         *node = next;
@@ -146,32 +144,6 @@ impl Store {
             .await
             .map_err(database("remove a node"))?;
         if done.rows_affected() == 0 { Err(not_found("Node", node)) } else { Ok(()) }
-    }
-
-    /// A node's history, newest first.
-    pub async fn history(&self, node: NodeId, limit: u32) -> Result<Vec<HistoryEvent>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT time, from_state, to_state, error FROM history WHERE node = $1 ORDER BY seq DESC LIMIT $2",
-        )
-        .bind(node.to_string())
-        .bind(i64::from(limit))
-        .fetch_all(&self.inner.read)
-        .await
-        .map_err(database("read a node's history"))?;
-        rows.iter()
-            .map(|row| {
-                let state = |column| -> Result<ProvisionState, StoreError> {
-                    let text: &str = row.try_get(column).map_err(database("read a node's history"))?;
-                    text.parse().map_err(|error| unreadable("History of node", &node.to_string(), error))
-                };
-                Ok(HistoryEvent {
-                    time: time_of(row.try_get(0).map_err(database("read a node's history"))?),
-                    from: state(1)?,
-                    to: state(2)?,
-                    error: row.try_get(3).map_err(database("read a node's history"))?,
-                })
-            })
-            .collect()
     }
 
     async fn ids(&self, mut query: QueryBuilder<Sqlite>) -> Result<Vec<NodeId>, StoreError> {
@@ -297,30 +269,4 @@ async fn missing_or_newer(
         None => not_found("Node", node.uuid),
         Some(_) => StoreError::Conflict { what: "Node", ident: node.uuid.to_string() },
     })
-}
-
-async fn add_history(
-    transaction: &mut Transaction<'_, Sqlite>,
-    node: NodeId,
-    event: &HistoryEvent,
-) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO history (node, time, from_state, to_state, error) VALUES ($1, $2, $3, $4, $5)")
-        .bind(node.to_string())
-        .bind(event.time.timestamp_micros())
-        .bind(event.from.as_str())
-        .bind(event.to.as_str())
-        .bind(&event.error)
-        .execute(&mut **transaction)
-        .await
-        .map_err(database("add to a node's history"))?;
-    sqlx::query(
-        "DELETE FROM history WHERE node = $1 AND seq <= \
-         (SELECT seq FROM history WHERE node = $1 ORDER BY seq DESC LIMIT 1 OFFSET $2)",
-    )
-    .bind(node.to_string())
-    .bind(HISTORY_LINES)
-    .execute(&mut **transaction)
-    .await
-    .map(drop)
-    .map_err(database("trim a node's history"))
 }

@@ -119,13 +119,12 @@ async fn a_writer_that_read_an_older_version_is_refused() {
 async fn a_refused_write_leaves_no_history() {
     let (_folder, store) = open().await;
     store.create_node(&node("n1")).await.unwrap();
+    let (mut mine, mut theirs) = (store.node("n1").await.unwrap(), store.node("n1").await.unwrap());
+    let before = mine.clone();
     let event = |to| HistoryEvent {
         time: time_of(Utc::now().timestamp_micros()),
-        from: ProvisionState::Enroll,
-        to,
-        error: Some("why".into()),
+        ..HistoryEvent::moved(&before, to, Some("why".into())).by("host")
     };
-    let (mut mine, mut theirs) = (store.node("n1").await.unwrap(), store.node("n1").await.unwrap());
     let first = event(ProvisionState::Verifying);
     store.update_node(&mut mine, Some(&first)).await.unwrap();
     store.update_node(&mut theirs, Some(&event(ProvisionState::Manageable))).await.unwrap_err();
@@ -134,6 +133,21 @@ async fn a_refused_write_leaves_no_history() {
         store.update_node(&mut mine, Some(&event(ProvisionState::Manageable))).await.unwrap();
     }
     assert_eq!(store.history(mine.uuid, 1000).await.unwrap().len(), 300);
+}
+
+#[tokio::test]
+async fn a_line_of_history_from_before_there_were_details_keeps_its_id() {
+    let (_folder, store) = open().await;
+    let made = node("n1");
+    store.create_node(&made).await.unwrap();
+    sqlx::query("INSERT INTO history (node, time, from_state, to_state) VALUES ($1, 7, 'enroll', 'verifying')")
+        .bind(made.uuid.to_string())
+        .execute(&store.inner.write)
+        .await
+        .unwrap();
+    let first = store.history(made.uuid, 1).await.unwrap().remove(0);
+    assert_eq!(first.details.event_type, "verify");
+    assert_eq!(store.history(made.uuid, 1).await.unwrap()[0].details.uuid, first.details.uuid);
 }
 
 #[tokio::test]

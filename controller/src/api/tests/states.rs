@@ -79,6 +79,14 @@ async fn manage_of_an_unreachable_bmc_ends_in_enroll_with_the_reason() {
     assert_eq!(last["severity"], "ERROR");
     let shown = controller.get(&format!("/v1/nodes/n/history/{}", last["uuid"].as_str().unwrap())).await.body;
     assert_eq!(shown["event"], last["event"]);
+    for name in ["event_type", "conductor", "user", "project", "state", "target_provision_state"] {
+        assert!(shown.get(name).is_some(), "{name}");
+        assert!(last.get(name).is_none(), "{name}");
+    }
+    assert_eq!(shown["state"], "enroll");
+    let detailed = controller.get("/v1/nodes/n/history?detail=true&sort_dir=desc&limit=1").await.body;
+    assert_eq!(detailed["history"][0], shown);
+    assert!(detailed["next"].as_str().unwrap().contains("marker="));
     assert_eq!(controller.get("/v1/nodes/n/history/x").await.status, StatusCode::NOT_FOUND);
 }
 
