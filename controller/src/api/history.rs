@@ -8,13 +8,7 @@ use axum::{
 use serde_json::{Map, Value, json};
 
 use super::{
-    State,
-    error::ApiError,
-    layers::since,
-    links::Context,
-    node_view::timestamp,
-    nodes::find,
-    query::Query,
+    State, error::ApiError, layers::since, links::Context, node_view::timestamp, nodes::find, query::Query,
 };
 use crate::{node::Node, store::HistoryEvent};
 
@@ -120,7 +114,10 @@ fn view(context: &Context, node: &Node, event: &HistoryEvent, detail: bool) -> V
         true => ALL.iter().any(|(known, since)| known == name && context.version.has(*since)),
         false => COLUMNS.contains(&name.as_str()),
     });
-    if !detail && let Some(Value::String(text)) = all.get_mut("event") && text.chars().count() > MAX_TEXT {
+    if !detail
+        && let Some(Value::String(text)) = all.get_mut("event")
+        && text.chars().count() > MAX_TEXT
+    {
         *text = text.chars().take(MAX_TEXT - 4).collect::<String>() + "...";
     }
     let href = context.url(&format!("nodes/{}/history/{}", node.uuid, event.details.uuid));

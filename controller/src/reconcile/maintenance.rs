@@ -8,7 +8,9 @@ use crate::{
 /// The line of history when maintenance was set or unset, or its reason changed.
 pub(super) fn changed(before: &Node, after: &Node) -> Option<HistoryEvent> {
     let text = match (before.maintenance, after.maintenance) {
-        (_, true) if (before.maintenance, &before.maintenance_reason) != (true, &after.maintenance_reason) => {
+        (_, true)
+            if (before.maintenance, &before.maintenance_reason) != (true, &after.maintenance_reason) =>
+        {
             match &after.maintenance_reason {
                 Some(reason) => format!("Maintenance set: {reason}"),
                 None => "Maintenance set".to_owned(),

@@ -88,11 +88,7 @@ impl Store {
 
     /// Writes a node whose `version` is the one read; counts it up, sets `updated_at`. Together with a line of
     /// history when there is one, in one transaction.
-    pub async fn update_node(
-        &self,
-        node: &mut Node,
-        event: Option<&HistoryEvent>,
-    ) -> Result<(), StoreError> {
+    pub async fn update_node(&self, node: &mut Node, event: Option<&HistoryEvent>) -> Result<(), StoreError> {
         let mut next = node.clone();
         next.version += 1;
         next.updated_at = Some(Utc::now());

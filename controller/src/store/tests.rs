@@ -140,11 +140,13 @@ async fn a_line_of_history_from_before_there_were_details_keeps_its_id() {
     let (_folder, store) = open().await;
     let made = node("n1");
     store.create_node(&made).await.unwrap();
-    sqlx::query("INSERT INTO history (node, time, from_state, to_state) VALUES ($1, 7, 'enroll', 'verifying')")
-        .bind(made.uuid.to_string())
-        .execute(&store.inner.write)
-        .await
-        .unwrap();
+    sqlx::query(
+        "INSERT INTO history (node, time, from_state, to_state) VALUES ($1, 7, 'enroll', 'verifying')",
+    )
+    .bind(made.uuid.to_string())
+    .execute(&store.inner.write)
+    .await
+    .unwrap();
     let first = store.history(made.uuid, 1).await.unwrap().remove(0);
     assert_eq!(first.details.event_type, "verify");
     assert_eq!(store.history(made.uuid, 1).await.unwrap()[0].details.uuid, first.details.uuid);
