@@ -123,6 +123,7 @@ impl From<RequestError> for ApiError {
             RequestError::Locked { .. } => StatusCode::CONFLICT,
             RequestError::InvalidState { .. }
             | RequestError::Maintenance { .. }
+            | RequestError::Unsupported { .. }
             | RequestError::Invalid(_) => StatusCode::BAD_REQUEST,
         };
         Self::new(status, sentence(&error))

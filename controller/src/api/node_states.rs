@@ -22,7 +22,7 @@ use super::{
     value::text,
     version::Version,
 };
-use crate::node::{Node, PowerTarget, Verb};
+use crate::node::{Node, PowerTarget, ProvisionState, Verb};
 
 const STATES: &[&str] = &[
     "console_enabled",
@@ -42,11 +42,11 @@ const STATES: &[&str] = &[
 const ARGUMENTS: &[(&str, u16, &[Verb])] = &[
     ("configdrive", 1, &[Verb::Deploy, Verb::Rebuild]),
     ("deploy_steps", 69, &[Verb::Deploy, Verb::Rebuild]),
-    ("clean_steps", 15, &[]),
-    ("service_steps", 87, &[]),
-    ("rescue_password", 38, &[]),
-    ("disable_ramdisk", 70, &[]),
-    ("runbook", 92, &[]),
+    ("clean_steps", 15, &[Verb::Clean]),
+    ("service_steps", 87, &[Verb::Service]),
+    ("rescue_password", 38, &[Verb::Rescue]),
+    ("disable_ramdisk", 70, &[Verb::Clean, Verb::Service]),
+    ("runbook", 92, &[Verb::Clean, Verb::Service]),
 ];
 
 pub(super) fn routes() -> Router<State> {
@@ -115,16 +115,18 @@ async fn provision(
 }
 
 fn verb(target: &str, node: &Node, version: Version) -> Result<Verb, ApiError> {
-    let since = match target {
-        "manage" | "provide" => 4,
-        "abort" => 13,
-        "deploy" | "undeploy" => 73,
-        _ => 1,
+    let (verb, since) =
+        Verb::called(target).map_err(|_| invalid_state(target, node, node.provision_state.as_str()))?;
+    // An abort came to some states later than to others.
+    let since = match (verb, node.provision_state) {
+        (Verb::Abort, ProvisionState::InspectWait) => 41,
+        (Verb::Abort, ProvisionState::WaitCallBack) => 110,
+        _ => since,
     };
-    if !version.has(since) {
-        return Err(ApiError::too_old(&format!("the target {target}")));
+    match version.has(since) {
+        true => Ok(verb),
+        false => Err(ApiError::too_old(&format!("the target {target}"))),
     }
-    target.parse().map_err(|_| invalid_state(target, node, node.provision_state.as_str()))
 }
 
 fn arguments(

@@ -118,12 +118,6 @@ pub(super) fn view(state: &State, context: &Context, node: &Node, live: &Live, f
         // Before 1.2 a node without an instance had no state.
         all.insert("provision_state".into(), Value::Null);
     }
-    // What this controller does not have (yet) has Ironic's empty value.
-    for name in ["raid_config", "target_raid_config", "service_step"] {
-        all.insert(name.into(), json!({}));
-    }
-    all.insert("console_enabled".into(), false.into());
-    all.insert("traits".into(), json!([]));
     all.insert("conductor".into(), state.hostname.clone().into());
     let path = format!("nodes/{}", node.uuid);
     for name in ["ports", "states", "portgroups", "volume"] {

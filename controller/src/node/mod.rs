@@ -114,6 +114,27 @@ pub struct Node {
     /// `clean_step`.
     #[serde(default)]
     pub clean_step: Dictionary,
+    /// `service_step`.
+    #[serde(default)]
+    pub service_step: Dictionary,
+    /// `traits`: what the machine can do, in the order of the alphabet.
+    #[serde(default)]
+    pub traits: Vec<String>,
+    /// `raid_config`: what the machine's RAID was last seen to be.
+    #[serde(default)]
+    pub raid_config: Dictionary,
+    /// `target_raid_config`: what it is to be.
+    #[serde(default)]
+    pub target_raid_config: Dictionary,
+    /// `console_enabled`.
+    #[serde(default)]
+    pub console_enabled: bool,
+    /// `health`: what the BMC last said (`OK`, `Warning`, `Critical`).
+    #[serde(default)]
+    pub health: Option<String>,
+    /// `allocation_uuid`.
+    #[serde(default)]
+    pub allocation_uuid: Option<uuid::Uuid>,
     /// `created_at`.
     pub created_at: DateTime<Utc>,
     /// `updated_at`.
@@ -267,6 +288,13 @@ impl Node {
             reservation: None,
             deploy_step: Map::new(),
             clean_step: Map::new(),
+            service_step: Map::new(),
+            traits: Vec::new(),
+            raid_config: Map::new(),
+            target_raid_config: Map::new(),
+            console_enabled: false,
+            health: None,
+            allocation_uuid: None,
             created_at: Utc::now(),
             updated_at: None,
             inspection_finished_at: None,

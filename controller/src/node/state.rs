@@ -1,9 +1,17 @@
-//! Provision states, verbs, and the one table that says which verb leads where.
+//! Provision states and verbs. All rules about them are derived from one table, [`table::STATES`].
+
+#[cfg(test)]
+mod diagram;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
 use super::{UnknownWord, words};
-use std::{fmt, str::FromStr};
+pub use table::{STATES, StateRow, VERBS, VerbRow};
 
 macro_rules! states {
     ($($(#[$doc:meta])* $variant:ident = $text:literal),* $(,)?) => {
@@ -25,47 +33,141 @@ states! {
     Verifying = "verifying",
     /// Its BMC answers.
     Manageable = "manageable",
-    /// Steps run between two users of the machine.
+    /// Its hardware is looked at.
+    Inspecting = "inspecting",
+    /// Its hardware is looked at; waits for the agent.
+    InspectWait = "inspect wait",
+    /// Looking at its hardware failed.
+    InspectFailed = "inspect failed",
+    /// A running machine is taken over as it is.
+    Adopting = "adopting",
+    /// Taking it over failed.
+    AdoptFailed = "adopt failed",
+    /// Clean steps run: between two users of the machine, or because an operator asked.
     Cleaning = "cleaning",
+    /// A clean step waits for the agent or for its time.
+    CleanWait = "clean wait",
+    /// Cleaning is held until `unhold`.
+    CleanHold = "clean hold",
+    /// Cleaning failed.
+    CleanFailed = "clean failed",
     /// Ready to be deployed.
     Available = "available",
     /// A step of a deploy runs.
     Deploying = "deploying",
-    /// A deploy waits for the agent.
+    /// A deploy waits for the agent or for its time.
     WaitCallBack = "wait call-back",
+    /// The deploy is held until `unhold`.
+    DeployHold = "deploy hold",
     /// The deploy failed.
     DeployFailed = "deploy failed",
     /// Runs its operating system.
     Active = "active",
+    /// Service steps run on a machine that is in use.
+    Servicing = "servicing",
+    /// A service step waits for the agent or for its time.
+    ServiceWait = "service wait",
+    /// The service is held until `unhold`.
+    ServiceHold = "service hold",
+    /// The service failed.
+    ServiceFailed = "service failed",
+    /// The machine is booted into a rescue system.
+    Rescuing = "rescuing",
+    /// Rescuing waits for the agent.
+    RescueWait = "rescue wait",
+    /// Runs the rescue system.
+    Rescue = "rescue",
+    /// Rescuing failed.
+    RescueFailed = "rescue failed",
+    /// The machine is booted into its own system again.
+    Unrescuing = "unrescuing",
+    /// That failed.
+    UnrescueFailed = "unrescue failed",
     /// The deployment is taken down.
     Deleting = "deleting",
     /// Taking down failed.
     Error = "error",
-    /// Cleaning failed.
-    CleanFailed = "clean failed",
 }
 
-/// What the API can ask of a node's provision state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Verb {
+macro_rules! verbs {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal),* $(,)?) => {
+        /// What the API can ask of a node's provision state.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum Verb { $($(#[$doc])* #[serde(rename = $text)] $variant),* }
+        impl Verb {
+            /// All verbs.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The word of the REST API: the oldest one that means it.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),* }
+            }
+        }
+    };
+}
+
+verbs! {
     /// `manage`.
-    #[serde(rename = "manage")]
-    Manage,
+    Manage = "manage",
     /// `provide`.
-    #[serde(rename = "provide")]
-    Provide,
+    Provide = "provide",
     /// `active`, `deploy`.
-    #[serde(rename = "active")]
-    Deploy,
+    Deploy = "active",
     /// `rebuild`.
-    #[serde(rename = "rebuild")]
-    Rebuild,
+    Rebuild = "rebuild",
     /// `deleted`, `undeploy`.
-    #[serde(rename = "deleted")]
-    Undeploy,
+    Undeploy = "deleted",
+    /// `inspect`.
+    Inspect = "inspect",
     /// `abort`.
-    #[serde(rename = "abort")]
-    Abort,
+    Abort = "abort",
+    /// `clean`.
+    Clean = "clean",
+    /// `adopt`.
+    Adopt = "adopt",
+    /// `rescue`.
+    Rescue = "rescue",
+    /// `unrescue`.
+    Unrescue = "unrescue",
+    /// `unhold`.
+    Unhold = "unhold",
+    /// `service`.
+    Service = "service",
+}
+
+/// What moves a node from one state to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// Somebody asked for it.
+    Ask(Verb),
+    /// The work is done.
+    Done,
+    /// The work cannot be done, or took too long.
+    Fail,
+    /// The work waits for something outside of the controller.
+    Wait,
+    /// What was waited for has happened.
+    Resume,
+    /// A step asked for a person.
+    Hold,
+    /// What was deployed is gone; now the machine is cleaned.
+    Clean,
+}
+
+/// What the controller does with a node in a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Nothing, until somebody asks.
+    Rest,
+    /// Nothing: the work failed. `target_provision_state` still says what was wanted.
+    Failed,
+    /// It works, and shows the node as reserved.
+    Work,
+    /// It waits for the agent, the machine, or a time.
+    Wait,
+    /// It waits for a person to say `unhold` or `abort`.
+    Hold,
 }
 
 /// Where a verb leads: the first state, and the one to be reached in the end.
@@ -80,73 +182,78 @@ pub struct Transition {
 // === impl ProvisionState ===
 
 impl ProvisionState {
-    /// What a verb does to a node in this state; `None` when it is not allowed. This is the whole table:
-    ///
-    /// ```text
-    /// enroll ------manage----> verifying -> manageable        available ---deploy---> deploying -> active
-    /// manageable --provide---> cleaning -> available          deploy failed, active, error: rebuild -> deploying
-    /// available, clean failed: manage -> manageable           deploy failed: deploy -> deploying
-    /// wait call-back: abort -> deploy failed
-    /// active, deploy failed, wait call-back, error: undeploy -> deleting -> cleaning -> available
-    /// ```
+    /// Its row of the table.
     #[must_use]
-    pub fn next(self, verb: Verb) -> Option<Transition> {
-        use ProvisionState as S;
-        let (next, target) = match (self, verb) {
-            (S::Enroll, Verb::Manage) => (S::Verifying, Some(S::Manageable)),
-            (S::Available | S::CleanFailed, Verb::Manage) => (S::Manageable, None),
-            (S::Manageable, Verb::Provide) => (S::Cleaning, Some(S::Available)),
-            (S::Available | S::DeployFailed, Verb::Deploy)
-            | (S::DeployFailed | S::Active | S::Error, Verb::Rebuild) => (S::Deploying, Some(S::Active)),
-            (S::Active | S::DeployFailed | S::WaitCallBack | S::Error, Verb::Undeploy) => {
-                (S::Deleting, Some(S::Available))
-            }
-            (S::WaitCallBack, Verb::Abort) => (S::DeployFailed, None),
-            _ => return None,
+    pub fn row(self) -> &'static StateRow {
+        table::row_of(self)
+    }
+
+    /// Where an event leads from here; `None` when it is not allowed.
+    #[must_use]
+    pub fn on(self, event: Event) -> Option<Self> {
+        self.row().events.iter().find(|(known, _)| *known == event).map(|(_, next)| *next)
+    }
+
+    /// What a verb does to a node in this state whose target is `target`; `None` when it is not allowed.
+    #[must_use]
+    pub fn next(self, verb: Verb, target: Option<Self>) -> Option<Transition> {
+        let next = self.on(Event::Ask(verb))?;
+        let target = match (next.row().kind, verb.row().target) {
+            (Kind::Rest, _) => None,
+            (_, table::Target::OfState) => next.row().target,
+            (_, table::Target::Stays) => target.or(next.row().target),
+            (_, table::Target::Is(target)) => Some(target),
         };
         Some(Transition { next, target })
     }
 
-    /// The controller works on a node in this state, or waits for its agent.
+    /// Whether the table knows a way of the controller's own (not of a verb) from here to `next`.
+    #[must_use]
+    pub fn leads_to(self, next: Self) -> bool {
+        self.row().events.iter().any(|(event, to)| *to == next && !matches!(event, Event::Ask(_)))
+    }
+
+    /// Where a failure leads from here.
+    #[must_use]
+    pub fn failure(self) -> Option<Self> {
+        self.on(Event::Fail).or_else(|| self.on(Event::Ask(Verb::Abort)))
+    }
+
+    /// The controller works on a node in this state, or waits for something; it does not stay here for good.
     #[must_use]
     pub fn is_moving(self) -> bool {
-        matches!(
-            self,
-            Self::Verifying | Self::Cleaning | Self::Deploying | Self::WaitCallBack | Self::Deleting
-        )
+        matches!(self.row().kind, Kind::Work | Kind::Wait | Kind::Hold)
     }
 
     /// `DELETE /v1/nodes/X` is allowed; in maintenance it always is.
     #[must_use]
     pub fn delete_allowed(self) -> bool {
-        matches!(self, Self::Enroll | Self::Manageable | Self::Available)
+        self.row().delete
     }
 
-    /// `PATCH /v1/nodes/X` is allowed: not while a transition is under way, except while the BMC is tried.
+    /// `PATCH /v1/nodes/X` is allowed.
     #[must_use]
     pub fn patch_allowed(self) -> bool {
-        !self.is_moving() || self == Self::Verifying
+        self.row().patch
     }
 }
 
 // === impl Verb ===
 
 impl Verb {
-    /// All verbs.
-    pub const ALL: &[Self] =
-        &[Self::Manage, Self::Provide, Self::Deploy, Self::Rebuild, Self::Undeploy, Self::Abort];
-
-    /// The word of the REST API: the oldest one that means it.
+    /// Its row of the table.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Manage => "manage",
-            Self::Provide => "provide",
-            Self::Deploy => "active",
-            Self::Rebuild => "rebuild",
-            Self::Undeploy => "deleted",
-            Self::Abort => "abort",
-        }
+    pub fn row(self) -> &'static VerbRow {
+        table::row_of_verb(self)
+    }
+
+    /// The verb that a client calls so, and the minor version since which it may.
+    pub fn called(word: &str) -> Result<(Self, u16), UnknownWord> {
+        let all = VERBS.iter().flat_map(|row| row.words.iter().map(move |known| (row.verb, *known)));
+        all.into_iter()
+            .find(|(_, (known, _))| *known == word)
+            .map(|(verb, (_, since))| (verb, since))
+            .ok_or_else(|| UnknownWord(word.chars().take(64).collect()))
     }
 }
 
@@ -159,80 +266,20 @@ impl fmt::Display for Verb {
 impl FromStr for Verb {
     type Err = UnknownWord;
     fn from_str(text: &str) -> Result<Self, UnknownWord> {
-        match text {
-            "deploy" => Ok(Self::Deploy),
-            "undeploy" => Ok(Self::Undeploy),
-            _ => Self::ALL
-                .iter()
-                .copied()
-                .find(|verb| verb.as_str() == text)
-                .ok_or_else(|| UnknownWord(text.chars().take(64).collect())),
-        }
+        Self::called(text).map(|(verb, _)| verb)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The rows of Ironic's state machine (its `states.py`) for the states and verbs that exist here.
-    const IRONIC: &[(&str, &str, &str)] = &[
-        ("enroll", "manage", "verifying"),
-        ("manageable", "provide", "cleaning"),
-        ("available", "deploy", "deploying"),
-        ("available", "manage", "manageable"),
-        ("clean failed", "manage", "manageable"),
-        ("wait call-back", "abort", "deploy failed"),
-        ("wait call-back", "undeploy", "deleting"),
-        ("deploy failed", "deploy", "deploying"),
-        ("deploy failed", "rebuild", "deploying"),
-        ("deploy failed", "undeploy", "deleting"),
-        ("active", "rebuild", "deploying"),
-        ("active", "undeploy", "deleting"),
-        ("error", "rebuild", "deploying"),
-        ("error", "undeploy", "deleting"),
-    ];
-
-    #[test]
-    fn the_table_is_ironics_and_nothing_else_is_allowed() {
-        let ours: std::collections::BTreeSet<_> = ProvisionState::ALL
-            .iter()
-            .flat_map(|state| Verb::ALL.iter().map(move |verb| (*state, *verb)))
-            .filter_map(|(state, verb)| {
-                state.next(verb).map(|to| (state.to_string(), verb.to_string(), to.next.to_string()))
-            })
-            .collect();
-        let theirs = IRONIC
-            .iter()
-            .map(|(from, verb, to)| {
-                (from.to_string(), verb.parse::<Verb>().unwrap().to_string(), to.to_string())
-            })
-            .collect();
-        assert_eq!(ours, theirs);
-    }
-
-    #[test]
-    fn aliases_mean_the_same_verb() {
-        assert_eq!("deploy".parse::<Verb>(), "active".parse());
-        assert_eq!("undeploy".parse::<Verb>(), "deleted".parse());
-        assert!("launch".parse::<Verb>().is_err());
-    }
-
-    #[test]
-    fn a_transition_has_a_target_exactly_when_it_starts_to_move() {
-        for (state, verb) in ProvisionState::ALL.iter().flat_map(|s| Verb::ALL.iter().map(move |v| (*s, *v)))
-        {
-            if let Some(to) = state.next(verb) {
-                assert_eq!(to.target.is_some(), to.next.is_moving(), "{state} {verb}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_moving_node_is_neither_deleted_nor_patched() {
-        for state in ProvisionState::ALL.iter().filter(|state| state.is_moving()) {
-            assert!(!state.delete_allowed(), "{state}");
-            assert_eq!(state.patch_allowed(), *state == ProvisionState::Verifying, "{state}");
-        }
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ask(verb) => verb.as_str(),
+            Self::Done => "done",
+            Self::Fail => "fail",
+            Self::Wait => "wait",
+            Self::Resume => "resume",
+            Self::Hold => "hold",
+            Self::Clean => "clean",
+        })
     }
 }

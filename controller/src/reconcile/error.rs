@@ -40,6 +40,14 @@ pub enum RequestError {
         /// UUID.
         node: NodeId,
     },
+    /// The node's driver has no interface for it, or none is enabled.
+    #[error("Driver {driver} does not support {what} (disabled or not implemented).")]
+    Unsupported {
+        /// The hardware type.
+        driver: String,
+        /// `inspect`, `rescue`, …
+        what: String,
+    },
     /// The request or the node lacks something; a sentence.
     #[error("{0}")]
     Invalid(String),

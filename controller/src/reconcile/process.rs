@@ -16,7 +16,7 @@ use super::{
     states::{self, State},
 };
 use crate::{
-    node::{Node, ProvisionState},
+    node::{Node, ProvisionState, state::Kind as StateKind},
     store::{HistoryEvent, StoreError},
 };
 
@@ -36,7 +36,7 @@ pub(super) async fn look(cx: &Context, id: NodeId, is_stopping: impl Fn() -> boo
         if is_stopping() {
             return Ok(());
         }
-        if state.reserves() && node.reservation.is_none() {
+        if reserves(node.provision_state) && node.reservation.is_none() {
             node.reservation = Some(cx.hostname.clone());
             cx.store.update_node(&mut node, None).await?;
         }
@@ -100,16 +100,37 @@ async fn apply(
             }
             Ok(false)
         }
-        Kind::Go(next) => enter(node, next, None, cx).await.map(|()| true),
+        Kind::Go(next) if node.provision_state.leads_to(next) => {
+            enter(node, next, None, cx).await.map(|()| true)
+        }
         Kind::Done => match node.target_provision_state {
-            Some(target) => enter(node, target, None, cx).await.map(|()| false),
-            None => {
-                let reason = format!("state \"{}\" ended without a target", node.provision_state);
+            Some(target) if node.provision_state.leads_to(target) => {
+                enter(node, target, None, cx).await.map(|()| false)
+            }
+            target => {
+                let reason = no_way(&node, target);
                 fail(state, node, reason, cx).await.map(|()| false)
             }
         },
+        Kind::Go(next) => {
+            let reason = no_way(&node, Some(next));
+            fail(state, node, reason, cx).await.map(|()| false)
+        }
         Kind::Fail(reason) => fail(state, node, reason, cx).await.map(|()| false),
     }
+}
+
+/// A state that leaves the table is a mistake of ours.
+fn no_way(node: &Node, next: Option<ProvisionState>) -> String {
+    let next = next.map_or("nowhere", ProvisionState::as_str);
+    let state = node.provision_state;
+    error!(node = %node.uuid, %state, next, "not in the table of states");
+    format!("internal error of the controller: state \"{state}\" cannot lead to {next}: please report it")
+}
+
+/// Whether a node is shown as reserved in this state: while somebody works, not while it waits.
+pub(super) fn reserves(state: ProvisionState) -> bool {
+    state.row().kind == StateKind::Work
 }
 
 fn log(node: &Node, outcome: &Outcome) {
@@ -138,7 +159,8 @@ async fn fail(state: &dyn State, mut node: Node, reason: String, cx: &Context) -
     if let Err(panic) = cleaned {
         error!(node = %node.uuid, panic = panic_text(&*panic), "cleaning up panicked");
     }
-    enter(node, state.failure(), Some(reason), cx).await
+    let failed = node.provision_state.failure().unwrap_or(ProvisionState::Error);
+    enter(node, failed, Some(reason), cx).await
 }
 
 /// Takes back what [`fail_soon`] asked for.
@@ -158,13 +180,13 @@ async fn enter(
     forget_failure(&mut node);
     node.wait_reason = None;
     node.wait_until = None;
-    if let Some(state) = states::of(next) {
-        if !state.reserves() {
-            node.reservation = None;
-        }
-    } else {
-        node.target_provision_state = None;
+    if !reserves(next) {
         node.reservation = None;
+    }
+    if next.row().kind == StateKind::Rest {
+        node.target_provision_state = None;
+    }
+    if !next.is_moving() {
         deploy::forget(&mut node);
         cx.memory.forget(node.uuid);
     }

@@ -15,7 +15,10 @@ use super::{
 };
 use crate::{
     config_drive,
-    node::{Node, Verb},
+    node::{
+        Node, Verb,
+        state::{Event, Transition},
+    },
     store::HistoryEvent,
 };
 
@@ -34,13 +37,10 @@ impl Engine {
         arguments: &Map<String, Value>,
     ) -> Result<(), RequestError> {
         let config_drive = self.config_drive(arguments).await?;
+        refuse_busy(&self.inner.cx.store.node(&node.to_string()).await?, verb)?;
         let guard = self.lock(node).await?;
         let mut node = self.inner.cx.store.node(&node.to_string()).await?;
-        let transition = node.provision_state.next(verb).ok_or_else(|| RequestError::InvalidState {
-            verb: verb.to_string(),
-            node: node.uuid,
-            state: node.provision_state,
-        })?;
+        let transition = transition(&node, verb)?;
         refuse_arguments(arguments)?;
         // Without one, a rebuild keeps what the node has, as in Ironic.
         if let Some(config_drive) = config_drive {
@@ -48,7 +48,7 @@ impl Engine {
         }
         self.check_verb(&node, verb)?;
         node.last_error = None;
-        if verb == Verb::Abort {
+        if verb == Verb::Abort && node.provision_state.is_moving() {
             // The state fails itself: its way of failing also stops the machine.
             process::fail_soon(&mut node, "Deploy aborted by user");
             self.inner.cx.store.update_node(&mut node, None).await?;
@@ -67,9 +67,7 @@ impl Engine {
         node.provision_updated_at = Some(event.time);
         node.wait_reason = None;
         node.wait_until = None;
-        node.reservation = states::of(transition.next)
-            .is_some_and(states::State::reserves)
-            .then(|| self.inner.cx.hostname.clone());
+        node.reservation = process::reserves(transition.next).then(|| self.inner.cx.hostname.clone());
         self.inner.cx.store.update_node(&mut node, Some(&event)).await?;
         tracing::info!(node = %node.uuid, %verb, from = %event.from, to = %event.to, "requested");
         drop(guard);
@@ -168,7 +166,15 @@ impl Engine {
                 })
             }
             Verb::Undeploy => refuse_protected(node),
-            Verb::Manage | Verb::Abort => Ok(()),
+            Verb::Manage
+            | Verb::Abort
+            | Verb::Inspect
+            | Verb::Clean
+            | Verb::Adopt
+            | Verb::Rescue
+            | Verb::Unrescue
+            | Verb::Unhold
+            | Verb::Service => Ok(()),
         }
     }
 
@@ -177,6 +183,28 @@ impl Engine {
             true => Err(no_clean_steps()),
             false => Ok(()),
         }
+    }
+}
+
+/// Where the verb leads; a verb that is not allowed, or whose work this controller does not have, is refused.
+fn transition(node: &Node, verb: Verb) -> Result<Transition, RequestError> {
+    let found = node.provision_state.next(verb, node.target_provision_state);
+    let transition = found.ok_or_else(|| RequestError::InvalidState {
+        verb: verb.to_string(),
+        node: node.uuid,
+        state: node.provision_state,
+    })?;
+    if transition.next.is_moving() && states::of(transition.next).is_none() {
+        return Err(RequestError::Unsupported { driver: node.driver.clone(), what: verb.to_string() });
+    }
+    Ok(transition)
+}
+
+/// A verb that is not allowed while somebody works on the node may be allowed afterwards: that is a 409, as in Ironic.
+fn refuse_busy(node: &Node, verb: Verb) -> Result<(), RequestError> {
+    match (&node.reservation, node.provision_state.on(Event::Ask(verb))) {
+        (Some(host), None) => Err(RequestError::Locked { node: node.uuid, host: host.clone() }),
+        _ => Ok(()),
     }
 }
 

@@ -156,7 +156,7 @@ async fn a_line_of_history_from_before_there_were_details_keeps_its_id() {
 async fn filters_choose_nodes() {
     let (_folder, store) = open().await;
     let mut first = node("n1");
-    first.provision_state = ProvisionState::Enroll.next(Verb::Manage).unwrap().next;
+    first.provision_state = ProvisionState::Enroll.next(Verb::Manage, None).unwrap().next;
     first.resource_class = Some("big".into());
     let mut second = node("n2");
     second.maintenance = true;

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::State;
 use crate::{
-    node::{Node, ProvisionState},
+    node::Node,
     reconcile::{config::NO_CLEAN_STEPS, context::Context, error::Failure, outcome::Outcome},
 };
 
@@ -12,10 +12,6 @@ pub(super) struct Cleaning;
 
 #[async_trait]
 impl State for Cleaning {
-    fn failure(&self) -> ProvisionState {
-        ProvisionState::CleanFailed
-    }
-
     async fn run(&self, node: &mut Node, cx: &Context) -> Result<Outcome, Failure> {
         if node.automated_clean.unwrap_or(cx.config.automated_clean) {
             return Ok(Outcome::fail(NO_CLEAN_STEPS));

@@ -12,10 +12,6 @@ pub(super) struct Deleting;
 
 #[async_trait]
 impl State for Deleting {
-    fn failure(&self) -> ProvisionState {
-        ProvisionState::Error
-    }
-
     async fn run(&self, node: &mut Node, cx: &Context) -> Result<Outcome, Failure> {
         deploy::cancel_agent_step(node, cx).await;
         let bmc = cx.bmc(node)?;

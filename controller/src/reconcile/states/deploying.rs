@@ -18,10 +18,6 @@ pub(super) struct Deploying;
 
 #[async_trait]
 impl State for Deploying {
-    fn failure(&self) -> ProvisionState {
-        ProvisionState::DeployFailed
-    }
-
     async fn run(&self, node: &mut Node, cx: &Context) -> Result<Outcome, Failure> {
         while let Some(step) = deploy::current_step(node)? {
             if deploy::show_step(node, &step)? {

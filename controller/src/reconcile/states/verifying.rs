@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::State;
 use crate::{
-    node::{Node, ProvisionState},
+    node::Node,
     reconcile::{context::Context, error::Failure, machine, outcome::Outcome},
 };
 
@@ -12,10 +12,6 @@ pub(super) struct Verifying;
 
 #[async_trait]
 impl State for Verifying {
-    fn failure(&self) -> ProvisionState {
-        ProvisionState::Enroll
-    }
-
     async fn run(&self, node: &mut Node, cx: &Context) -> Result<Outcome, Failure> {
         let bmc = cx.bmc(node)?;
         cx.doing(node, "waiting for the BMC to answer", cx.config.power_timeout()).await?;

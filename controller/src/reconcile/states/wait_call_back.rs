@@ -21,14 +21,6 @@ pub(super) struct WaitCallBack;
 
 #[async_trait]
 impl State for WaitCallBack {
-    fn failure(&self) -> ProvisionState {
-        ProvisionState::DeployFailed
-    }
-
-    fn reserves(&self) -> bool {
-        false
-    }
-
     async fn run(&self, node: &mut Node, cx: &Context) -> Result<Outcome, Failure> {
         let Some(step) = deploy::current_step(node)? else {
             return Ok(Outcome::go(ProvisionState::Deploying));

@@ -5,7 +5,7 @@ use crate::{bmc::BootSource, node::PowerState};
 async fn is_given_up(world: &World, id: NodeId) {
     let node = world.node(id).await;
     assert_eq!(node.reservation, None);
-    assert_eq!(node.target_provision_state, None);
+    assert_eq!(node.target_provision_state, Some(ProvisionState::Active));
     assert_eq!(node.wait_reason, None);
     assert!(node.deploy_step.is_empty());
     assert!(node.driver_internal_info.is_empty(), "{:?}", node.driver_internal_info);
