@@ -147,13 +147,8 @@ pub const STATES: &[StateRow] = &[
         &[(Ask(V::Unhold), S::CleanWait), (Ask(V::Abort), S::CleanFailed)],
     ),
     row(S::CleanFailed, Kind::Failed, AVAILABLE, &[(Ask(V::Manage), S::Manageable)]),
-    row(
-        S::Available,
-        Kind::Rest,
-        None,
-        &[(Ask(V::Deploy), S::Deploying), (Ask(V::Manage), S::Manageable)],
-    )
-    .may_delete(),
+    row(S::Available, Kind::Rest, None, &[(Ask(V::Deploy), S::Deploying), (Ask(V::Manage), S::Manageable)])
+        .may_delete(),
     row(
         S::Deploying,
         Kind::Work,
@@ -182,11 +177,7 @@ pub const STATES: &[StateRow] = &[
         S::DeployFailed,
         Kind::Failed,
         ACTIVE,
-        &[
-            (Ask(V::Deploy), S::Deploying),
-            (Ask(V::Rebuild), S::Deploying),
-            (Ask(V::Undeploy), S::Deleting),
-        ],
+        &[(Ask(V::Deploy), S::Deploying), (Ask(V::Rebuild), S::Deploying), (Ask(V::Undeploy), S::Deleting)],
     ),
     row(
         S::Active,
@@ -263,40 +254,23 @@ pub const STATES: &[StateRow] = &[
         S::Rescue,
         Kind::Rest,
         None,
-        &[
-            (Ask(V::Rescue), S::Rescuing),
-            (Ask(V::Unrescue), S::Unrescuing),
-            (Ask(V::Undeploy), S::Deleting),
-        ],
+        &[(Ask(V::Rescue), S::Rescuing), (Ask(V::Unrescue), S::Unrescuing), (Ask(V::Undeploy), S::Deleting)],
     ),
     row(
         S::RescueFailed,
         Kind::Failed,
         RESCUE,
-        &[
-            (Ask(V::Rescue), S::Rescuing),
-            (Ask(V::Unrescue), S::Unrescuing),
-            (Ask(V::Undeploy), S::Deleting),
-        ],
+        &[(Ask(V::Rescue), S::Rescuing), (Ask(V::Unrescue), S::Unrescuing), (Ask(V::Undeploy), S::Deleting)],
     ),
     row(S::Unrescuing, Kind::Work, ACTIVE, &[(Done, S::Active), (Fail, S::UnrescueFailed)]),
     row(
         S::UnrescueFailed,
         Kind::Failed,
         ACTIVE,
-        &[
-            (Ask(V::Rescue), S::Rescuing),
-            (Ask(V::Unrescue), S::Unrescuing),
-            (Ask(V::Undeploy), S::Deleting),
-        ],
+        &[(Ask(V::Rescue), S::Rescuing), (Ask(V::Unrescue), S::Unrescuing), (Ask(V::Undeploy), S::Deleting)],
     ),
     row(S::Deleting, Kind::Work, AVAILABLE, &[(Clean, S::Cleaning), (Fail, S::Error)]),
-    row(
-        S::Error,
-        Kind::Rest,
-        None,
-        &[(Ask(V::Rebuild), S::Deploying), (Ask(V::Undeploy), S::Deleting)],
-    ),
+    row(S::Error, Kind::Rest, None, &[(Ask(V::Rebuild), S::Deploying), (Ask(V::Undeploy), S::Deleting)]),
 ];
 
 const fn verb(verb: V, words: &'static [(&'static str, u16)], target: Target) -> VerbRow {

@@ -152,11 +152,16 @@ fn a_cleaning_that_was_asked_for_keeps_its_target_through_hold_and_abort() {
     let asked = S::Manageable.next(Verb::Clean, None).unwrap();
     assert_eq!(asked, Transition { next: S::Cleaning, target: Some(S::Manageable) });
     assert_eq!(S::Manageable.next(Verb::Provide, None).unwrap().target, Some(S::Available));
-    for (state, verb) in [(S::CleanHold, Verb::Unhold), (S::CleanHold, Verb::Abort), (S::CleanWait, Verb::Abort)] {
+    for (state, verb) in
+        [(S::CleanHold, Verb::Unhold), (S::CleanHold, Verb::Abort), (S::CleanWait, Verb::Abort)]
+    {
         assert_eq!(state.next(verb, asked.target).unwrap().target, Some(S::Manageable), "{state} {verb}");
     }
     assert_eq!(S::WaitCallBack.next(Verb::Undeploy, Some(S::Active)).unwrap().target, Some(S::Available));
-    assert_eq!(S::ServiceFailed.next(Verb::Abort, Some(S::Active)).unwrap(), Transition { next: S::Active, target: None });
+    assert_eq!(
+        S::ServiceFailed.next(Verb::Abort, Some(S::Active)).unwrap(),
+        Transition { next: S::Active, target: None }
+    );
 }
 
 #[test]
