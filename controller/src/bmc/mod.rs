@@ -1,13 +1,20 @@
 //! Out-of-band hardware behind narrow capability traits, each optional, each at most seven methods. Knows
 //! nodes only as an address with credentials; knows no provision state.
 
+pub mod fake;
 pub mod redfish;
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bessemer_proto::ids::NodeId;
+use serde::Serialize;
 
-use crate::node::{BootMode, Node, PowerState};
+use crate::node::{
+    BootMode, Node, PowerState, UnknownWord,
+    hardware::{BiosSetting, FirmwareComponent},
+    words,
+};
 
 /// What one BMC can do.
 #[derive(Clone)]
@@ -22,6 +29,32 @@ pub struct Bmc {
     pub secure_boot: Option<Arc<dyn SecureBoot>>,
     /// Virtual CD, floppy, USB stick.
     pub virtual_media: Option<Arc<dyn VirtualMedia>>,
+    /// Non-maskable interrupts.
+    pub nmi: Option<Arc<dyn Nmi>>,
+    /// Lights that help to find the machine.
+    pub indicators: Option<Arc<dyn Indicators>>,
+    /// The settings of the firmware.
+    pub bios: Option<Arc<dyn BiosSettings>>,
+    /// Which firmware the machine has.
+    pub firmware: Option<Arc<dyn FirmwareInventory>>,
+}
+
+impl Bmc {
+    /// One that can do nothing but power.
+    #[must_use]
+    pub fn only_power(power: Arc<dyn Power>) -> Self {
+        Self {
+            power,
+            boot_device: None,
+            boot_mode: None,
+            secure_boot: None,
+            virtual_media: None,
+            nmi: None,
+            indicators: None,
+            bios: None,
+            firmware: None,
+        }
+    }
 }
 
 /// Whether an idempotent operation had to do anything.
@@ -64,6 +97,17 @@ pub enum BootSource {
     Disk,
     /// The network.
     Pxe,
+    /// The firmware's set-up program.
+    Setup,
+    /// A file that the firmware fetches by HTTP.
+    UefiHttp,
+}
+
+words!(BootSource { Pxe = "pxe", Disk = "disk", Cd = "cdrom", Setup = "bios", UefiHttp = "uefihttp" });
+
+impl BootSource {
+    /// In Ironic's order.
+    pub const ALL: [Self; 5] = [Self::Pxe, Self::Disk, Self::Cd, Self::Setup, Self::UefiHttp];
 }
 
 /// Choosing what boots next.
@@ -73,6 +117,10 @@ pub trait BootDevice: Send + Sync {
     async fn boot_once(&self, source: BootSource) -> Result<Changed, BmcError>;
     /// Boots from `source` until told otherwise; clears a one-time choice.
     async fn boot_always(&self, source: BootSource) -> Result<Changed, BmcError>;
+    /// What boots at the next start, and whether it stays so; `None` when the BMC does not say.
+    async fn current(&self) -> Result<Option<(BootSource, bool)>, BmcError>;
+    /// What may be chosen.
+    async fn supported(&self) -> Result<Vec<BootSource>, BmcError>;
 }
 
 /// UEFI or BIOS.
@@ -111,6 +159,79 @@ pub trait VirtualMedia: Send + Sync {
     async fn eject(&self, kind: MediaKind) -> Result<Changed, BmcError>;
     /// Whether there is a slot of that kind.
     async fn has(&self, kind: MediaKind) -> Result<bool, BmcError>;
+    /// All slots, with what is in them.
+    async fn slots(&self) -> Result<Vec<MediaSlot>, BmcError>;
+}
+
+/// A virtual drive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MediaSlot {
+    /// As the BMC calls them: `CD`, `DVD`, `Floppy`, `USBStick`.
+    pub media_types: Vec<String>,
+    /// Whether something is in it.
+    pub inserted: bool,
+    /// URL of what is in it; empty when nothing is.
+    pub image: String,
+}
+
+/// Non-maskable interrupts.
+#[async_trait]
+pub trait Nmi: Send + Sync {
+    /// Interrupts the running operating system, which usually dumps its memory.
+    async fn inject(&self) -> Result<(), BmcError>;
+}
+
+/// What a light shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Light {
+    /// On.
+    On,
+    /// Off.
+    Off,
+    /// Blinking.
+    Blinking,
+    /// The BMC does not say.
+    Unknown,
+}
+
+words!(Light { On = "ON", Off = "OFF", Blinking = "BLINKING", Unknown = "UNKNOWN" });
+
+/// Lights that help to find the machine.
+#[async_trait]
+pub trait Indicators: Send + Sync {
+    /// All lights.
+    async fn lights(&self) -> Result<Vec<Indicator>, BmcError>;
+    /// What one of them shows.
+    async fn light(&self, component: &str, id: &str) -> Result<Light, BmcError>;
+    /// Changes one of them.
+    async fn set_light(&self, component: &str, id: &str, light: Light) -> Result<(), BmcError>;
+}
+
+/// A light.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Indicator {
+    /// `system`, `chassis` or `disk`.
+    pub component: &'static str,
+    /// Unique within the component.
+    pub id: String,
+    /// What it can show.
+    pub states: Vec<Light>,
+    /// Whether it cannot be changed.
+    pub read_only: bool,
+}
+
+/// The settings of the firmware.
+#[async_trait]
+pub trait BiosSettings: Send + Sync {
+    /// All that the BMC tells; in force since the last start.
+    async fn read(&self) -> Result<Vec<BiosSetting>, BmcError>;
+}
+
+/// Which firmware the machine has.
+#[async_trait]
+pub trait FirmwareInventory: Send + Sync {
+    /// All components that the BMC tells of.
+    async fn components(&self) -> Result<Vec<FirmwareComponent>, BmcError>;
 }
 
 /// What went wrong with a BMC. Callers decide by variant.
@@ -216,8 +337,14 @@ pub enum BmcError {
 pub fn open(node: &Node) -> Result<Bmc, BmcError> {
     match node.driver.as_str() {
         "redfish" => redfish::open(&node.driver_info),
+        "fake-hardware" => fake::open(node),
         other => Err(BmcError::DriverInfo(format!("driver \"{other}\" has no BMC"))),
     }
+}
+
+/// Forgets what is remembered of a node that is no more.
+pub fn forget(node: NodeId) {
+    fake::forget(node);
 }
 
 /// Ends what is kept open at BMCs: for when the controller stops.

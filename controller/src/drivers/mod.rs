@@ -1,5 +1,6 @@
 //! Hardware types: visible lists of interfaces, with Ironic's names. An interface is listed when it exists.
 
+mod fake;
 mod redfish;
 
 use crate::node::Node;
@@ -79,7 +80,7 @@ pub enum DriverError {
 /// All hardware types.
 #[must_use]
 pub fn all() -> &'static [Driver] {
-    const ALL: &[Driver] = &[redfish::DRIVER];
+    const ALL: &[Driver] = &[fake::DRIVER, redfish::DRIVER];
     ALL
 }
 
@@ -168,6 +169,6 @@ mod tests {
         assert!(refused("boot", "ipxe").contains("does not support boot interface ipxe"));
         assert!(refused("soup", "x").contains("no soup_interface"));
         let unknown = complete(&mut Node::new("ipmi")).unwrap_err().to_string();
-        assert!(unknown.contains("hardware type(s): ipmi. Known are: redfish"), "{unknown}");
+        assert!(unknown.contains("hardware type(s): ipmi. Known are: fake-hardware, redfish"), "{unknown}");
     }
 }

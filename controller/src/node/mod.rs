@@ -2,6 +2,7 @@
 
 pub mod events;
 pub mod firmware;
+pub mod hardware;
 pub mod plan;
 pub mod state;
 

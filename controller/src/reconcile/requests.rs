@@ -14,7 +14,7 @@ use super::{
     maintenance, process, states, validate,
 };
 use crate::{
-    config_drive,
+    bmc, config_drive,
     node::{
         Node, Verb,
         state::{Event, Transition},
@@ -127,6 +127,7 @@ impl Engine {
         cx.fleet.close(node.uuid).await?;
         cx.memory.forget(node.uuid);
         cx.store.delete_node(node.uuid).await?;
+        bmc::forget(node.uuid);
         tracing::info!(node = %node.uuid, name = node.name, "node removed");
         Ok(())
     }

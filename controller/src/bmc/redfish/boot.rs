@@ -49,6 +49,21 @@ impl BootDevice for Machine {
         }
         self.clear_override().await
     }
+
+    async fn current(&self) -> Result<Option<(BootSource, bool)>, BmcError> {
+        let system = self.system().await?;
+        let source = system.text(TARGET).and_then(source_of);
+        Ok(match (system.text(ENABLED), source) {
+            (Some("Once"), Some(source)) => Some((source, false)),
+            (Some("Continuous"), Some(source)) => Some((source, true)),
+            _ => None,
+        })
+    }
+
+    async fn supported(&self) -> Result<Vec<BootSource>, BmcError> {
+        let system = self.system().await?;
+        Ok(BootSource::ALL.into_iter().filter(|source| self.target(&system, *source).is_ok()).collect())
+    }
 }
 
 #[async_trait]
@@ -77,6 +92,21 @@ impl BootModeControl for Machine {
     }
 }
 
+/// Redfish's words for a source, best first.
+fn words_of(source: BootSource) -> &'static [&'static str] {
+    match source {
+        BootSource::Cd => &["Cd", "UsbCd"],
+        BootSource::Disk => &["Hdd"],
+        BootSource::Pxe => &["Pxe"],
+        BootSource::Setup => &["BiosSetup"],
+        BootSource::UefiHttp => &["UefiHttp"],
+    }
+}
+
+fn source_of(word: &str) -> Option<BootSource> {
+    BootSource::ALL.into_iter().find(|source| words_of(*source).contains(&word))
+}
+
 fn mode_of(system: &Document) -> Option<BootMode> {
     match system.text(MODE)? {
         "UEFI" => Some(BootMode::Uefi),
@@ -88,11 +118,7 @@ fn mode_of(system: &Document) -> Option<BootMode> {
 impl Machine {
     /// The word this BMC knows for a source.
     fn target(&self, system: &Document, source: BootSource) -> Result<&'static str, BmcError> {
-        let words: &[&'static str] = match source {
-            BootSource::Cd => &["Cd", "UsbCd"],
-            BootSource::Disk => &["Hdd"],
-            BootSource::Pxe => &["Pxe"],
-        };
+        let words = words_of(source);
         let Some(allowed) = system.texts(ALLOWED).filter(|list| !list.is_empty()) else {
             return Ok(words[0]);
         };

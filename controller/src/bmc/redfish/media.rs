@@ -8,7 +8,7 @@ use tracing::{debug, info};
 use url::Url;
 
 use super::{Machine, auth::ROOT, client::Refusal, document::Document};
-use crate::bmc::{BmcError, Changed, MediaKind, VirtualMedia};
+use crate::bmc::{BmcError, Changed, MediaKind, MediaSlot, VirtualMedia};
 
 const INSERT: &str = "VirtualMedia.InsertMedia";
 const EJECT: &str = "VirtualMedia.EjectMedia";
@@ -17,7 +17,7 @@ const MAX_SERVER_ERRORS: u32 = 3;
 #[async_trait]
 impl VirtualMedia for Machine {
     async fn insert(&self, kind: MediaKind, url: &Url) -> Result<Changed, BmcError> {
-        let slots = self.slots(kind).await?;
+        let slots = self.slots_of(kind).await?;
         if slots.iter().any(|slot| slot.holds(url)) {
             return Ok(Changed::Already);
         }
@@ -44,7 +44,7 @@ impl VirtualMedia for Machine {
 
     async fn eject(&self, kind: MediaKind) -> Result<Changed, BmcError> {
         let mut changed = Changed::Already;
-        for slot in self.slots(kind).await?.iter().filter(|slot| slot.occupied()) {
+        for slot in self.slots_of(kind).await?.iter().filter(|slot| slot.occupied()) {
             self.empty(slot).await??;
             changed = Changed::Yes;
         }
@@ -52,7 +52,13 @@ impl VirtualMedia for Machine {
     }
 
     async fn has(&self, kind: MediaKind) -> Result<bool, BmcError> {
-        Ok(!self.slots(kind).await?.is_empty())
+        Ok(!self.slots_of(kind).await?.is_empty())
+    }
+
+    async fn slots(&self) -> Result<Vec<MediaSlot>, BmcError> {
+        let mut slots = self.slots_of(MediaKind::Cd).await?;
+        slots.extend(self.slots_of(MediaKind::Floppy).await?);
+        Ok(slots.iter().map(Slot::shown).collect())
     }
 }
 
@@ -91,6 +97,15 @@ impl Slot {
         self.occupied() && self.0.text("/Image") == Some(url.as_str())
     }
 
+    fn shown(&self) -> MediaSlot {
+        let types = self.0.texts("/MediaTypes").unwrap_or_default();
+        MediaSlot {
+            media_types: types.into_iter().map(|text| text.chars().take(32).collect()).collect(),
+            inserted: self.occupied(),
+            image: self.0.text("/Image").unwrap_or_default().chars().take(2048).collect(),
+        }
+    }
+
     fn holds_something_else(&self, url: &Url) -> bool {
         self.0.text("/Image").is_some_and(|image| image.contains("://") && image != url.as_str())
     }
@@ -119,7 +134,7 @@ fn sort_out(slots: Vec<Slot>, kind: MediaKind) -> Vec<Slot> {
 
 impl Machine {
     /// The system's own drives; its managers' when it has none of that kind.
-    async fn slots(&self, kind: MediaKind) -> Result<Vec<Slot>, BmcError> {
+    async fn slots_of(&self, kind: MediaKind) -> Result<Vec<Slot>, BmcError> {
         let system = self.system().await?;
         let own = sort_out(self.slots_below(&system).await?, kind);
         if !own.is_empty() {

@@ -41,11 +41,11 @@ fn open_with(driver_info: &Dictionary, pace: Pace) -> Result<Bmc, BmcError> {
     let client = Client::new(Settings::from_driver_info(driver_info)?, pace)?;
     let machine = Arc::new(Machine { client, found: OnceLock::new() });
     Ok(Bmc {
-        power: machine.clone(),
         boot_device: Some(machine.clone()),
         boot_mode: Some(machine.clone()),
         secure_boot: Some(machine.clone()),
-        virtual_media: Some(machine),
+        virtual_media: Some(machine.clone()),
+        ..Bmc::only_power(machine)
     })
 }
 

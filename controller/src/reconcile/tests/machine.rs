@@ -13,8 +13,8 @@ use url::Url;
 use super::agent;
 use crate::{
     bmc::{
-        Bmc, BmcError, BootDevice, BootModeControl, BootSource, Changed, MediaKind, Power, PowerAction,
-        SecureBoot, VirtualMedia,
+        Bmc, BmcError, BootDevice, BootModeControl, BootSource, Changed, MediaKind, MediaSlot, Power,
+        PowerAction, SecureBoot, VirtualMedia,
     },
     node::{BootMode, PowerState},
 };
@@ -70,11 +70,11 @@ impl Machine {
     pub(super) fn bmc(&self) -> Bmc {
         let machine = Arc::new(self.clone());
         Bmc {
-            power: machine.clone(),
             boot_device: Some(machine.clone()),
             boot_mode: Some(machine.clone()),
             secure_boot: Some(machine.clone()),
-            virtual_media: Some(machine),
+            virtual_media: Some(machine.clone()),
+            ..Bmc::only_power(machine)
         }
     }
 
@@ -174,6 +174,15 @@ impl BootDevice for Machine {
         self.lock().always = Some(source);
         Ok(Changed::Yes)
     }
+
+    async fn current(&self) -> Result<Option<(BootSource, bool)>, BmcError> {
+        let state = self.lock();
+        Ok(state.once.map(|once| (once, false)).or(state.always.map(|always| (always, true))))
+    }
+
+    async fn supported(&self) -> Result<Vec<BootSource>, BmcError> {
+        Ok(BootSource::ALL.to_vec())
+    }
 }
 
 #[async_trait]
@@ -224,5 +233,9 @@ impl VirtualMedia for Machine {
 
     async fn has(&self, _kind: MediaKind) -> Result<bool, BmcError> {
         Ok(true)
+    }
+
+    async fn slots(&self) -> Result<Vec<MediaSlot>, BmcError> {
+        Ok(Vec::new())
     }
 }

@@ -1,0 +1,54 @@
+//! A BMC that is not there, for the driver `fake-hardware`: the whole API can be tried without a machine.
+//!
+//! The truth about a fake machine lives in this process, as that about a real one lives in its BMC; it begins with
+//! what the node has stored, so that a restarted controller goes on. `driver_info` makes it slow or makes it fail.
+
+mod machine;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+};
+
+use bessemer_proto::ids::NodeId;
+
+use self::{
+    machine::{Machine, Truth},
+    settings::Settings,
+};
+use super::{Bmc, BmcError};
+use crate::node::Node;
+
+/// The keys of `driver_info` that a fake machine knows, with what they mean.
+pub const PROPERTIES: &[(&str, &str)] = settings::PROPERTIES;
+
+static MACHINES: LazyLock<Mutex<HashMap<NodeId, Arc<Mutex<Truth>>>>> = LazyLock::new(Mutex::default);
+
+/// The machine of a node; the same one each time.
+pub fn open(node: &Node) -> Result<Bmc, BmcError> {
+    let settings = Settings::from_driver_info(&node.driver_info)?;
+    let truth = {
+        let mut machines = MACHINES.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(machines.entry(node.uuid).or_insert_with(|| Arc::new(Mutex::new(Truth::of(node)))))
+    };
+    let machine = Arc::new(Machine::new(node.label(), settings, truth));
+    Ok(Bmc {
+        power: machine.clone(),
+        boot_device: Some(machine.clone()),
+        boot_mode: Some(machine.clone()),
+        secure_boot: Some(machine.clone()),
+        virtual_media: Some(machine.clone()),
+        nmi: None,
+        indicators: Some(machine.clone()),
+        bios: Some(machine.clone()),
+        firmware: Some(machine),
+    })
+}
+
+/// The node is no more, and so is its machine.
+pub(super) fn forget(node: NodeId) {
+    MACHINES.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
+}
