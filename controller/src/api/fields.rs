@@ -24,7 +24,8 @@ pub(super) struct Field {
     pub access: Access,
 }
 
-const fn field(name: &'static str, since: u16, access: Access) -> Field {
+/// A row of a table of fields.
+pub(super) const fn field(name: &'static str, since: u16, access: Access) -> Field {
     Field { name, since, access }
 }
 

@@ -73,6 +73,11 @@ fn masked_url(text: &str) -> Option<String> {
     Some(url.into())
 }
 
+/// Any value as an answer may show it.
+pub(super) fn masked_any(value: &Value) -> Value {
+    masked_value("", value)
+}
+
 /// Puts back the stored values that a client read masked and wrote back unchanged.
 pub(super) fn restore(written: &mut Dictionary, stored: &Dictionary) {
     restore_map(written, stored, &masked(stored));
@@ -86,13 +91,22 @@ fn restore_map(written: &mut Map<String, Value>, stored: &Map<String, Value>, sh
     }
 }
 
-fn restore_value(written: &mut Value, stored: &Value, shown: &Value) {
+/// The same for any value, given what is shown of the stored one.
+pub(super) fn restore_value(written: &mut Value, stored: &Value, shown: &Value) {
     if written == shown {
         written.clone_from(stored);
         return;
     }
-    if let (Value::Object(written), Value::Object(stored), Value::Object(shown)) = (written, stored, shown) {
-        restore_map(written, stored, shown);
+    match (written, stored, shown) {
+        (Value::Object(written), Value::Object(stored), Value::Object(shown)) => {
+            restore_map(written, stored, shown);
+        }
+        (Value::Array(written), Value::Array(stored), Value::Array(shown)) => {
+            for ((written, stored), shown) in written.iter_mut().zip(stored).zip(shown) {
+                restore_value(written, stored, shown);
+            }
+        }
+        _ => {}
     }
 }
 

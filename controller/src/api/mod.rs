@@ -18,6 +18,7 @@ mod nodes;
 mod patch;
 mod ports;
 mod query;
+mod resources;
 mod root;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -124,6 +125,7 @@ pub fn router(state: State) -> Router {
         .merge(ports::routes())
         .merge(drivers::routes())
         .merge(conductors::routes())
+        .merge(resources::routes())
         .fallback(|| async { error::ApiError::no_such_path().into_response() })
         .method_not_allowed_fallback(|| async { error::ApiError::method_not_allowed().into_response() })
         .with_state(state.clone());

@@ -48,6 +48,11 @@ impl NodePatch {
                 )));
             }
         }
+        let takes_chassis =
+            |operation: &Operation| operation.field() == "chassis_uuid" && operation.removes_field();
+        if !version.has(25) && operations.iter().any(takes_chassis) {
+            return Err(ApiError::too_old("the removal of chassis_uuid"));
+        }
         if reset_interfaces && !operations.iter().any(|operation| operation.path() == "/driver") {
             let sentence = "The reset_interfaces parameter can only be used when changing the node's driver.";
             return Err(ApiError::bad(sentence));
@@ -145,10 +150,7 @@ fn set(node: &mut Node, field: &str, value: Value) -> Result<(), String> {
         "shard" => node.shard = text(field, value, 255)?,
         "description" => node.description = text(field, value, 4096)?,
         "parent_node" => node.parent_node = text(field, value, 255)?,
-        "chassis_uuid" => match uuid(field, value)? {
-            None => node.chassis_uuid = None,
-            Some(chassis) => return Err(format!("Chassis {chassis} could not be found.")),
-        },
+        "chassis_uuid" => node.chassis_uuid = uuid(field, value)?.map(|uuid| uuid.to_string()),
         "automated_clean" => node.automated_clean = boolean(field, &value)?,
         "protected" => node.protected = boolean(field, &value)?.unwrap_or_default(),
         "protected_reason" => node.protected_reason = text(field, value, 4096)?,

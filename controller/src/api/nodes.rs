@@ -11,6 +11,7 @@ use axum::{
 use bessemer_proto::ids::NodeId;
 use http::{StatusCode, header};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::{
     State,
@@ -21,7 +22,8 @@ use super::{
     links::Context,
     node_patch::{self, NodePatch},
     node_view::{Live, document, view},
-    query::{Page, Query},
+    query::{Columns, Page, Query},
+    resources::chassis,
 };
 use crate::{
     node::{Node, ProvisionState},
@@ -51,19 +53,7 @@ async fn list(
     context: Context,
     mut query: Query,
 ) -> Result<Json<Value>, ApiError> {
-    let detail = query.boolean("detail")?.unwrap_or(false);
-    if detail && !context.version.has(43) {
-        return Err(ApiError::too_old("the argument detail"));
-    }
-    let columns = match query.list("fields") {
-        Some(_) if detail => {
-            return Err(ApiError::bad("Can not specify ?detail=True and fields in the same request."));
-        }
-        Some(_) if !context.version.has(8) => return Err(ApiError::too_old("the argument fields")),
-        Some(names) => fields::requested(NODE, &names, context.version)?,
-        None if detail => fields::known(NODE, context.version),
-        None => fields::defaults(NODE, NODE_DEFAULT, context.version),
-    };
+    let columns = query.columns(NODE, NODE_DEFAULT, context.version, false)?;
     listing(&state, &context, query, columns, "nodes").await
 }
 
@@ -72,22 +62,50 @@ async fn list_detail(
     context: Context,
     query: Query,
 ) -> Result<Json<Value>, ApiError> {
-    let columns = fields::known(NODE, context.version);
+    let columns = Columns::all(NODE, context.version);
     listing(&state, &context, query, columns, "nodes/detail").await
+}
+
+/// The nodes of a chassis.
+pub(super) async fn list_of_chassis(
+    state: &State,
+    context: &Context,
+    mut query: Query,
+    chassis: Uuid,
+    detail: bool,
+) -> Result<Json<Value>, ApiError> {
+    query.preset("chassis_uuid", chassis.to_string());
+    let (path, columns) = if detail {
+        (format!("chassis/{chassis}/nodes/detail"), Columns::all(NODE, context.version))
+    } else {
+        let columns = query.columns(NODE, NODE_DEFAULT, context.version, false)?;
+        (format!("chassis/{chassis}/nodes"), columns)
+    };
+    listing(state, context, query, columns, &path).await
+}
+
+/// Whether a chassis has nodes.
+pub(super) async fn any_in_chassis(state: &State, chassis: Uuid) -> Result<bool, ApiError> {
+    let (nodes, chassis) = (state.store.nodes(&NodeFilter::default()).await?, chassis.to_string());
+    Ok(nodes.iter().any(|node| node.chassis_uuid.as_deref() == Some(chassis.as_str())))
 }
 
 async fn listing(
     state: &State,
     context: &Context,
     mut query: Query,
-    columns: Vec<&'static str>,
+    columns: Columns,
     path: &str,
 ) -> Result<Json<Value>, ApiError> {
     let sortable: Vec<_> =
         fields::known(NODE, context.version).into_iter().filter(|n| !NODE_UNSORTABLE.contains(n)).collect();
     let page: Page = query.page(state.config.max_limit, &sortable)?;
     let wanted = Wanted::read(&mut query, state, context).await?;
-    let arguments = query.finish()?;
+    let mut arguments = query.finish()?;
+    if columns.are_default {
+        arguments.push(("fields", columns.names.join(",")));
+    }
+    let columns = columns.names;
     // A marker may name a node that the filter no longer matches.
     let filter = if page.has_marker() { NodeFilter::default() } else { wanted.filter.clone() };
     let nodes = state.store.nodes(&filter).await?;
@@ -144,6 +162,9 @@ impl Wanted {
                 return Err(ApiError::too_old(&format!("the argument {name}")));
             }
             wanted.texts.push((name, text));
+        }
+        if let Some((_, uuid)) = wanted.texts.iter().find(|(name, _)| *name == "chassis_uuid") {
+            chassis::exists(state, uuid).await.map_err(|error| error.with_status(StatusCode::NOT_FOUND))?;
         }
         let text = |name: &str| wanted.texts.iter().find(|(n, _)| *n == name).map(|(_, text)| text.clone());
         let filter = NodeFilter {
@@ -232,6 +253,9 @@ async fn create(
 ) -> Result<Response, ApiError> {
     let mut node = node_patch::create(body.object()?, context.version)?;
     resolve_parent(&state, &mut node).await?;
+    if let Some(uuid) = &node.chassis_uuid {
+        chassis::exists(&state, uuid).await?;
+    }
     state.store.create_node(&node).await?;
     let node = state.store.node(&node.uuid.to_string()).await?;
     state.engine.poke(node.uuid);
@@ -257,6 +281,9 @@ async fn change(
     // What is refused anyway is refused without waiting for who works on the node.
     let mut trial = node.clone();
     patch.apply(&mut trial)?;
+    if let Some(uuid) = trial.chassis_uuid.as_ref().filter(|_| patch.touches("chassis_uuid")) {
+        chassis::exists(&state, uuid).await?;
+    }
     let parent = if patch.touches("parent_node") {
         resolve_parent(&state, &mut trial).await?;
         Some(trial.parent_node)

@@ -87,6 +87,11 @@ impl Operation {
         &self.field
     }
 
+    /// Whether it takes a whole field away.
+    pub(super) fn removes_field(&self) -> bool {
+        self.rest.is_empty() && matches!(self.kind, Kind::Remove)
+    }
+
     /// The path as the client wrote it.
     pub(super) fn path(&self) -> &str {
         &self.path

@@ -7,7 +7,14 @@ use http::request::Parts;
 use serde_json::Value;
 use url::form_urlencoded;
 
-use super::{State, error::ApiError, links::Context, value};
+use super::{
+    State,
+    error::ApiError,
+    fields::{self, Field},
+    links::Context,
+    value,
+    version::Version,
+};
 
 /// The arguments of a query string. Handlers take what they know; [`Query::finish`] refuses the rest.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +32,22 @@ pub(super) struct Page {
     descending: bool,
 }
 
+/// Which fields of a listing are asked for.
+#[derive(Debug)]
+pub(super) struct Columns {
+    /// Their names.
+    pub(super) names: Vec<&'static str>,
+    /// Nobody asked for any: the link to the next page names them.
+    pub(super) are_default: bool,
+}
+
+impl Columns {
+    /// All fields that a version knows.
+    pub(super) fn all(table: &'static [Field], version: Version) -> Self {
+        Self { names: fields::known(table, version), are_default: false }
+    }
+}
+
 impl FromRequestParts<State> for Query {
     type Rejection = ApiError;
 
@@ -36,6 +59,11 @@ impl FromRequestParts<State> for Query {
 }
 
 impl Query {
+    /// An argument that the path gives.
+    pub(super) fn preset(&mut self, name: &'static str, value: String) {
+        self.arguments.insert(name.to_owned(), value);
+    }
+
     /// An argument as text.
     pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
         let text = self.arguments.remove(name)?;
@@ -61,13 +89,43 @@ impl Query {
         Some(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
     }
 
+    /// `fields` and `detail`: which fields a listing shows.
+    pub(super) fn columns(
+        &mut self,
+        table: &'static [Field],
+        defaults: &'static [&'static str],
+        version: Version,
+        all_by_default: bool,
+    ) -> Result<Columns, ApiError> {
+        let detail = self.boolean("detail")?;
+        if let Some(detail) = detail
+            && !version.has(43)
+        {
+            let word = if detail { "True" } else { "False" };
+            return Err(ApiError::bad(format!("Invalid query parameter ?detail={word} received.")));
+        }
+        let detail = detail.unwrap_or(all_by_default);
+        match self.list("fields") {
+            Some(_) if detail => {
+                Err(ApiError::bad("Can not specify ?detail=True and fields in the same request."))
+            }
+            Some(_) if !version.has(8) => Err(ApiError::too_old("the argument fields")),
+            Some(names) => {
+                Ok(Columns { names: fields::requested(table, &names, version)?, are_default: false })
+            }
+            None if detail => Ok(Columns::all(table, version)),
+            None => Ok(Columns { names: fields::defaults(table, defaults, version), are_default: true }),
+        }
+    }
+
     /// `limit`, `marker`, `sort_key`, `sort_dir`.
     pub(super) fn page(&mut self, max_limit: usize, sortable: &[&str]) -> Result<Page, ApiError> {
         let limit = match self.number::<i64>("limit")? {
-            None | Some(0) => max_limit,
-            Some(limit) => {
-                usize::try_from(limit).map_err(|_| ApiError::bad("Limit must be positive."))?.min(max_limit)
-            }
+            None => max_limit,
+            Some(limit) => match usize::try_from(limit) {
+                Ok(limit) if limit > 0 => limit.min(max_limit),
+                _ => return Err(ApiError::bad("Limit must be positive")),
+            },
         };
         let marker = self.text("marker");
         let sort_key = self.text("sort_key").unwrap_or_else(|| "id".to_owned());

@@ -10,7 +10,15 @@ use super::{
 };
 
 /// Resources of `/v1`, and since when.
-const RESOURCES: &[(&str, u16)] = &[("nodes", 1), ("ports", 1), ("drivers", 1), ("conductors", 49)];
+const RESOURCES: &[(&str, u16)] = &[
+    ("chassis", 1),
+    ("nodes", 1),
+    ("ports", 1),
+    ("drivers", 1),
+    ("conductors", 49),
+    ("deploy_templates", 55),
+    ("runbooks", 92),
+];
 
 pub(super) fn routes() -> Router<State> {
     Router::new().route("/", get(root)).route("/v1", get(v1))

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::node::Dictionary;
+use crate::node::{Dictionary, traits::is_trait};
 
 /// Words that cannot be node names because they are paths.
 const RESERVED_NAMES: &[&str] = &[
@@ -92,6 +92,31 @@ pub(super) fn name(value: Value) -> Result<Option<String>, String> {
     }
     if RESERVED_NAMES.contains(&name.as_str()) {
         return Err(format!("The word '{name}' is reserved and can not be used as a node name."));
+    }
+    Ok(Some(name))
+}
+
+/// A trait.
+pub(super) fn trait_name(value: &Value) -> Result<String, String> {
+    match value.as_str() {
+        Some(text) if is_trait(text) => Ok(text.to_owned()),
+        _ => {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            Err(format!(
+                "'{0}' is not valid under any of the given schemas. Possible root cause: '{0}' does not match \
+                 '^CUSTOM_[A-Z0-9_]+$'",
+                shortened(&text)
+            ))
+        }
+    }
+}
+
+/// A name that can stand in a path (characters that need no escape in a URL), not a UUID.
+pub(super) fn logical_name(value: Value) -> Result<Option<String>, String> {
+    let Some(name) = text("name", value, 255)? else { return Ok(None) };
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~');
+    if name.is_empty() || !name.chars().all(allowed) || name.parse::<Uuid>().is_ok() {
+        return Err(format!("'{}' is no name: use letters, digits and -._~", shortened(&name)));
     }
     Ok(Some(name))
 }

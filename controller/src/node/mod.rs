@@ -1,10 +1,15 @@
 //! Words and rules about machines. No I/O, imports nothing from the rest of the house.
 
+pub mod chassis;
+pub mod deploy_template;
 pub mod events;
 pub mod firmware;
 pub mod hardware;
+pub mod named_steps;
 pub mod plan;
+pub mod runbook;
 pub mod state;
+pub mod traits;
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 

@@ -28,4 +28,5 @@ pub use context::OpenBmc;
 pub use engine::{Deps, Engine};
 pub(crate) use error::sentence;
 pub use error::{RequestError, Validation};
+pub(crate) use locks::NodeGuard;
 pub use queue::Pokes;

@@ -132,6 +132,11 @@ impl Engine {
         Ok(())
     }
 
+    /// Keeps everybody else from working on a node while what hangs on it is changed.
+    pub(crate) async fn hold(&self, node: NodeId) -> Result<NodeGuard, RequestError> {
+        self.lock(node).await
+    }
+
     pub(super) async fn lock(&self, node: NodeId) -> Result<NodeGuard, RequestError> {
         if let Some(guard) = self.inner.locks.acquire(node, LOCK_WITHIN).await {
             return Ok(guard);

@@ -3,6 +3,7 @@
 mod negotiation;
 mod nodes;
 mod ports;
+mod recorded;
 mod states;
 
 use std::sync::Arc;
