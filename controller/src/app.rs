@@ -28,6 +28,7 @@ use crate::{
     config_drive::{self, ConfigDrives},
     files,
     image::{self, ImageError, Images},
+    notify::{Notifications, NotifyError},
     reconcile::{Deps, Engine, Pokes, sentence},
     store::{Store, StoreError},
 };
@@ -89,6 +90,9 @@ pub enum AppError {
     /// The images.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// The notifications.
+    #[error(transparent)]
+    Notify(#[from] NotifyError),
     /// Signals cannot be caught.
     #[error("signals cannot be caught")]
     Signals(#[source] io::Error),
@@ -109,6 +113,7 @@ struct Rooms {
     images: Images,
     config_drives: ConfigDrives,
     engine: Engine,
+    notifications: Arc<Notifications>,
 }
 
 /// Runs the controller until `stop`, SIGTERM or SIGINT; then ends what runs, within seconds.
@@ -124,6 +129,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
     );
     let rooms = Rooms::open(&config, &endpoints).await?;
     let (engine, store) = (rooms.engine.clone(), rooms.store.clone());
+    let notifications = Arc::clone(&rooms.notifications);
     let mut servers = rooms.serve(&config, &endpoints, listeners, &stop);
     info!(state_dir = %config.state_dir.display(), "ready");
     let ended = tokio::select! {
@@ -134,6 +140,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
     };
     stop.cancel();
     drain(&config, &engine, servers).await;
+    notifications.stop().await;
     store.close().await;
     ended
 }
@@ -165,6 +172,9 @@ fn why(ended: Result<Ended, JoinError>) -> &'static str {
 impl Rooms {
     async fn open(config: &Config, endpoints: &Endpoints) -> Result<Self, AppError> {
         let store = Store::open(&config.resolve(Path::new("bessemer.db"))).await?;
+        // Before the engine, which already writes history as it starts.
+        let resolve = |path: &Path| config.resolve(path);
+        let notifications = Arc::new(Notifications::start(&config.notifications, &store, resolve).await?);
         let authority = Authority::open(&config.resolve(Path::new("ca")))?;
         let pokes = Pokes::new();
         let poker = pokes.clone();
@@ -196,7 +206,7 @@ impl Rooms {
             pokes,
         })
         .await?;
-        Ok(Self { store, authority, fleet, shelf, images, config_drives, engine })
+        Ok(Self { store, authority, fleet, shelf, images, config_drives, engine, notifications })
     }
 
     fn serve(

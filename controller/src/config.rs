@@ -13,7 +13,7 @@ use std::{
 use serde::Deserialize;
 use toml::de::DeTable;
 
-use crate::{agents, api, boot, files, image, reconcile};
+use crate::{agents, api, boot, files, image, notify, reconcile};
 
 const MAX_BYTES: u64 = 1024 * 1024;
 
@@ -39,6 +39,8 @@ pub struct Config {
     pub images: image::Config,
     /// The `[conductor]` section.
     pub conductor: reconcile::Config,
+    /// The `[notifications]` section.
+    pub notifications: notify::Config,
 }
 
 /// What is wrong with a configuration file.
@@ -145,6 +147,7 @@ impl Default for Config {
             boot: boot::Config::default(),
             images: image::Config::default(),
             conductor: reconcile::Config::default(),
+            notifications: notify::Config::default(),
         }
     }
 }
@@ -154,6 +157,7 @@ impl Config {
     fn check(&self) -> Result<(), String> {
         self.api.check().map_err(|error| error.to_string())?;
         self.conductor.check().map_err(|error| error.to_string())?;
+        self.notifications.check().map_err(|error| error.to_string())?;
         for (key, url) in
             [("url_for_bmcs", &self.files.url_for_bmcs), ("url_for_agents", &self.files.url_for_agents)]
         {

@@ -27,5 +27,6 @@ pub mod drivers;
 pub mod files;
 pub mod image;
 pub mod node;
+pub mod notify;
 pub mod reconcile;
 pub mod store;

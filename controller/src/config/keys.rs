@@ -8,7 +8,7 @@ use serde::{
 use toml::de::DeTable;
 
 use super::Config;
-use crate::{agents, api, boot, files, image, reconcile};
+use crate::{agents, api, boot, files, image, notify, reconcile};
 
 /// Says which keys a section has.
 type Keys = fn() -> &'static [&'static str];
@@ -21,6 +21,7 @@ pub(super) const SECTIONS: &[(&str, Keys)] = &[
     ("boot", keys_of::<boot::Config>),
     ("images", keys_of::<image::Config>),
     ("conductor", keys_of::<reconcile::Config>),
+    ("notifications", keys_of::<notify::Config>),
 ];
 
 /// A key that does not exist.

@@ -88,6 +88,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("boot", include_str!("../boot/mod.rs")),
     ("images", include_str!("../image/mod.rs")),
     ("conductor", include_str!("../reconcile/config.rs")),
+    ("notifications", include_str!("../notify/config.rs")),
 ];
 
 const HEAD: &str = "# Configuration\n\n\

@@ -33,6 +33,19 @@ pub struct Config {
     pub automated_clean: bool,
     /// Whether agents log at debug level. Default false.
     pub agent_debug: bool,
+    /// Seconds between looks at the power state of each node; 0 means none. Default 120.
+    pub sync_power_state_interval: u32,
+    /// How many BMCs are asked for their power state at the same moment. Default 8.
+    pub sync_power_state_workers: u32,
+    /// How often in a row a power state may be wrong or unreadable; then the node is in maintenance, with the fault
+    /// `power failure`. Default 3.
+    pub power_state_sync_max_retries: u32,
+    /// Whether a machine that is found on or off and should not be is put back; else its new state is taken over.
+    /// Default true.
+    pub force_power_state_during_sync: bool,
+    /// Seconds between looks at nodes in maintenance because of a `power failure`: one good answer ends it; 0 means
+    /// none. Default 300.
+    pub power_failure_recovery_interval: u32,
 }
 
 /// What is wrong with `[conductor]`.
@@ -66,6 +79,11 @@ impl Default for Config {
             graceful_shutdown_timeout: 10,
             automated_clean: false,
             agent_debug: false,
+            sync_power_state_interval: 120,
+            sync_power_state_workers: 8,
+            power_state_sync_max_retries: 3,
+            force_power_state_during_sync: true,
+            power_failure_recovery_interval: 300,
         }
     }
 }
@@ -84,6 +102,7 @@ impl Config {
             ("agent_step_timeout", self.agent_step_timeout),
             ("check_provision_state_interval", self.check_provision_state_interval),
             ("workers_pool_size", self.workers_pool_size),
+            ("sync_power_state_workers", self.sync_power_state_workers),
         ];
         numbers
             .into_iter()

@@ -20,7 +20,7 @@ use super::{
     context::{Context, Memory},
     error::sentence,
     locks::NodeLocks,
-    process,
+    process, watch,
 };
 use crate::{
     agents::Fleet,
@@ -100,6 +100,7 @@ impl Engine {
             abandon: CancellationToken::new(),
         });
         inner.tasks.spawn(schedule(Arc::clone(&inner)));
+        watch::start(&inner);
         Ok(Self { inner })
     }
 

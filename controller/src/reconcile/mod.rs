@@ -22,6 +22,7 @@ mod states;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod watch;
 
 pub use config::Config;
 pub use context::OpenBmc;

@@ -7,12 +7,16 @@ mod history;
 mod log;
 mod nodes;
 mod open;
+mod outbox;
 mod ports;
 mod resources;
 mod seal;
 mod steps;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use bessemer_proto::{
     ids::{BootId, NodeId, StepId},
@@ -24,6 +28,7 @@ use sqlx::{Sqlite, SqlitePool, Transaction};
 
 use crate::node::ProvisionState;
 pub use history::{HistoryDetails, HistoryEvent};
+pub use outbox::{Announce, Message};
 pub use resources::{Resource, Stored};
 use seal::Sealer;
 
@@ -33,12 +38,18 @@ pub struct Store {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 struct Inner {
     read: SqlitePool,
     /// One connection: writers queue here, not inside SQLite.
     write: SqlitePool,
     sealer: Sealer,
+    announce: OnceLock<Announce>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Store")
+    }
 }
 
 /// What went wrong. Callers decide by variant.

@@ -126,6 +126,7 @@ impl Store {
         }
         if let Some(event) = event {
             history::add(&mut transaction, node.uuid, event).await?;
+            self.add_messages(&mut transaction, &next, event).await?;
         }
         transaction.commit().await.map_err(database("write a node"))?;
         *node = next;

@@ -5,7 +5,7 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -54,7 +54,7 @@ impl Store {
             .await
             .map_err(|source| StoreError::Migrate { path: path.to_owned(), source: Box::new(source) })?;
         check_key(&write, &sealer, &key_path).await?;
-        Ok(Self { inner: Arc::new(Inner { read: connect(READERS).await?, write, sealer }) })
+        Ok(Self { inner: Arc::new(Inner { read: connect(READERS).await?, write, sealer, announce: OnceLock::new() }) })
     }
 
     /// Waits for running statements and closes the file.

@@ -6,6 +6,7 @@ mod machine;
 mod power;
 mod recovery;
 mod requests;
+mod watch;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 

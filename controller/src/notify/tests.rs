@@ -1,0 +1,211 @@
+//! Against a real HTTP receiver.
+
+use std::sync::{Arc, Mutex};
+
+use axum::{Router, extract::State, routing::post};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::HeaderMap;
+use ring::hmac;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{net::TcpListener, sync::mpsc};
+
+use super::*;
+use crate::node::ProvisionState;
+
+const SECRET: &[u8] = b"thirty-two bytes for the tests!!";
+
+/// Takes messages, as long as it is told to answer so.
+struct Inbox {
+    url: String,
+    answer: Arc<Mutex<StatusCode>>,
+    messages: mpsc::UnboundedReceiver<(HeaderMap, String)>,
+}
+
+use http::StatusCode;
+
+type Shared = (Arc<Mutex<StatusCode>>, mpsc::UnboundedSender<(HeaderMap, String)>);
+
+impl Inbox {
+    async fn open() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook?token=geheim", listener.local_addr().unwrap());
+        let answer = Arc::new(Mutex::new(StatusCode::NO_CONTENT));
+        let (sender, messages) = mpsc::unbounded_channel();
+        let take = async |State((answer, sender)): State<Shared>, headers: HeaderMap, body: String| {
+            let answer = *answer.lock().unwrap();
+            sender.send((headers, body)).unwrap();
+            answer
+        };
+        let router = Router::new().route("/hook", post(take)).with_state((Arc::clone(&answer), sender));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { url, answer, messages }
+    }
+
+    fn answers(&self, status: StatusCode) {
+        *self.answer.lock().unwrap() = status;
+    }
+
+    /// The next message, its signature checked.
+    async fn next(&mut self) -> (String, Value) {
+        let within = Duration::from_secs(30);
+        let (headers, body) = tokio::time::timeout(within, self.messages.recv()).await.unwrap().unwrap();
+        let header = |name: &str| headers[name].to_str().unwrap().to_owned();
+        let (id, timestamp) = (header("webhook-id"), header("webhook-timestamp"));
+        let tag = STANDARD.decode(header("webhook-signature").strip_prefix("v1,").unwrap()).unwrap();
+        let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET);
+        hmac::verify(&key, format!("{id}.{timestamp}.{body}").as_bytes(), &tag).unwrap();
+        (id, serde_json::from_str(&body).unwrap())
+    }
+}
+
+struct World {
+    folder: TempDir,
+    store: Store,
+    node: Node,
+}
+
+impl World {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("secret"), format!("whsec_{}", STANDARD.encode(SECRET))).unwrap();
+        let store = Store::open(&folder.path().join("bessemer.db")).await.unwrap();
+        let node = Node::new("redfish");
+        store.create_node(&node).await.unwrap();
+        Self { folder, store, node }
+    }
+
+    async fn start(&self, urls: &[&str]) -> Notifications {
+        let webhooks = urls.iter().map(|url| Webhook {
+            url: url.parse().unwrap(),
+            secret_file: "secret".into(),
+            events: vec!["node.provision_state.*".into()],
+            ca_file: None,
+        });
+        let config = Config { webhooks: webhooks.collect(), timeout: 2, ..Config::default() };
+        Notifications::start(&config, &self.store, |path| self.folder.path().join(path)).await.unwrap()
+    }
+
+    /// As a controller that was killed and started again.
+    async fn restart(&mut self) {
+        self.store.close().await;
+        self.store = Store::open(&self.folder.path().join("bessemer.db")).await.unwrap();
+    }
+
+    async fn moves(&mut self, to: ProvisionState) {
+        let event = HistoryEvent::moved(&self.node, to, None);
+        self.node.provision_state = to;
+        self.store.update_node(&mut self.node, Some(&event)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn changes_are_sent_signed_and_in_order_and_what_is_not_wanted_is_not() {
+    let (mut inbox, mut world) = (Inbox::open().await, World::new().await);
+    let sending = world.start(&[&inbox.url]).await;
+    let power = HistoryEvent::noted(&world.node, crate::node::events::POWER, "on".to_owned());
+    world.store.update_node(&mut world.node, Some(&power)).await.unwrap();
+    let states = [ProvisionState::Verifying, ProvisionState::Manageable, ProvisionState::Cleaning];
+    for state in states {
+        world.moves(state).await;
+    }
+    for state in states {
+        let (_, message) = inbox.next().await;
+        assert_eq!(message["type"], "node.provision_state.changed");
+        assert_eq!(message["data"]["node"]["provision_state"], state.as_str());
+        assert_eq!(message["data"]["node"]["uuid"], world.node.uuid.to_string());
+    }
+    sending.stop().await;
+    assert!(world.store.outbox(&name_of_url(&inbox.url), 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_message_is_sent_again_with_its_id_until_it_is_taken_also_after_a_restart() {
+    let (mut inbox, mut world) = (Inbox::open().await, World::new().await);
+    inbox.answers(StatusCode::SERVICE_UNAVAILABLE);
+    let sending = world.start(&[&inbox.url]).await;
+    world.moves(ProvisionState::Verifying).await;
+    let (first, _) = inbox.next().await;
+    let (second, _) = inbox.next().await;
+    assert_eq!(first, second);
+    sending.stop().await;
+    world.restart().await;
+    inbox.answers(StatusCode::OK);
+    while inbox.messages.try_recv().is_ok() {}
+    let sending = world.start(&[&inbox.url]).await;
+    let (third, message) = inbox.next().await;
+    assert_eq!((third, &message["data"]["node"]["provision_state"]), (first, &"verifying".into()));
+    sending.stop().await;
+}
+
+#[tokio::test]
+async fn a_dead_receiver_stops_neither_writes_nor_the_others() {
+    let (mut inbox, mut world) = (Inbox::open().await, World::new().await);
+    // Accepts connections, never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let dead = format!("http://{}/", silent.local_addr().unwrap());
+    let sending = world.start(&[&dead, "http://127.0.0.1:1/", &inbox.url]).await;
+    world.moves(ProvisionState::Verifying).await;
+    world.moves(ProvisionState::Manageable).await;
+    inbox.next().await;
+    inbox.next().await;
+    assert_eq!(world.store.outbox(&name_of_url(&dead), 10).await.unwrap().len(), 2);
+    sending.stop().await;
+}
+
+#[tokio::test]
+async fn a_refused_message_is_dropped_and_the_next_one_is_sent() {
+    let (mut inbox, mut world) = (Inbox::open().await, World::new().await);
+    inbox.answers(StatusCode::BAD_REQUEST);
+    let sending = world.start(&[&inbox.url]).await;
+    world.moves(ProvisionState::Verifying).await;
+    let (refused, _) = inbox.next().await;
+    inbox.answers(StatusCode::OK);
+    world.moves(ProvisionState::Manageable).await;
+    let (next, _) = inbox.next().await;
+    assert_ne!(refused, next);
+    sending.stop().await;
+}
+
+#[tokio::test]
+async fn what_waits_is_bounded_in_number_and_age_and_forgotten_with_its_receiver() {
+    let mut world = World::new().await;
+    let url = "http://127.0.0.1:1/";
+    let name = name_of_url(url);
+    let sending = world.start(&[url]).await;
+    for _ in 0..5 {
+        world.moves(ProvisionState::Manageable).await;
+        world.moves(ProvisionState::Available).await;
+    }
+    sending.stop().await;
+    assert_eq!(world.store.trim_messages(&name, 4).await.unwrap(), 6);
+    let left = world.store.outbox(&name, 10).await.unwrap();
+    assert_eq!(left.len(), 4);
+    assert!(left[3].body.contains("\"provision_state\":\"available\""), "the newest stay");
+    assert_eq!(world.store.expire_messages(&name, left[2].created).await.unwrap(), 2);
+    world.restart().await;
+    world.start(&[]).await.stop().await;
+    assert!(world.store.outbox(&name, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_write_that_is_refused_leaves_no_message() {
+    let mut world = World::new().await;
+    let url = "http://127.0.0.1:1/";
+    let sending = world.start(&[url]).await;
+    let mut older = world.node.clone();
+    world.moves(ProvisionState::Verifying).await;
+    let event = HistoryEvent::moved(&older, ProvisionState::Manageable, None);
+    world.store.update_node(&mut older, Some(&event)).await.unwrap_err();
+    assert_eq!(world.store.outbox(&name_of_url(url), 10).await.unwrap().len(), 1);
+    sending.stop().await;
+}
+
+fn name_of_url(url: &str) -> String {
+    name_of(&Webhook {
+        url: url.parse().unwrap(),
+        secret_file: PathBuf::new(),
+        events: Vec::new(),
+        ca_file: None,
+    })
+}

@@ -1,0 +1,125 @@
+//! Watches what nobody asked about: whether machines are on or off as they should be, and whether BMCs that did
+//! not answer do again. Decides in [`decide`]; touches a node only while it has the node's lock.
+
+mod decide;
+mod power;
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bessemer_proto::ids::NodeId;
+use futures_util::FutureExt as _;
+use tokio::{
+    sync::Semaphore,
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior},
+};
+use tracing::{error, warn};
+
+use super::{engine::Inner, error::sentence, process::panic_text};
+use crate::store::{NodeFilter, StoreError};
+
+/// How often in a row something was wrong with a node. Lost at a restart, as in Ironic.
+#[derive(Default)]
+pub(super) struct Failures(Mutex<HashMap<NodeId, u32>>);
+
+/// Starts the loops that the configuration wants.
+pub(super) fn start(inner: &Arc<Inner>) {
+    let config = &inner.cx.config;
+    let failures: Arc<Failures> = Arc::default();
+    if let Some(period) = period(config.sync_power_state_interval) {
+        let looked = Arc::clone(inner);
+        inner.tasks.spawn(until_stopped(Arc::clone(inner), async move {
+            let filter = NodeFilter { maintenance: Some(false), ..NodeFilter::default() };
+            every(&looked, period, filter, |inner, node| {
+                let failures = Arc::clone(&failures);
+                async move { power::watch(&inner, node, &failures).await }
+            })
+            .await;
+        }));
+    }
+    if let Some(period) = period(config.power_failure_recovery_interval) {
+        let looked = Arc::clone(inner);
+        inner.tasks.spawn(until_stopped(Arc::clone(inner), async move {
+            let filter = NodeFilter { maintenance: Some(true), ..NodeFilter::default() };
+            every(&looked, period, filter, |inner, node| async move { power::recover(&inner, node).await })
+                .await;
+        }));
+    }
+}
+
+fn period(seconds: u32) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds.into()))
+}
+
+async fn until_stopped(inner: Arc<Inner>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = inner.stop.cancelled() => {}
+        () = work => {}
+    }
+}
+
+/// Looks at the nodes once in each period: each at its own moment of it, only a few at once.
+async fn every<F>(
+    inner: &Arc<Inner>,
+    period: Duration,
+    filter: NodeFilter,
+    look: impl Fn(Arc<Inner>, NodeId) -> F,
+) where
+    F: Future<Output = Result<(), StoreError>> + Send + 'static,
+{
+    let slots = Arc::new(Semaphore::new(inner.cx.config.sync_power_state_workers as usize));
+    // The first look a period after the start: agents and BMCs have time to come back.
+    let mut ticks = tokio::time::interval_at(Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let start = ticks.tick().await;
+        let mut nodes = match inner.cx.store.node_ids(&filter).await {
+            Ok(nodes) => nodes,
+            Err(error) => {
+                error!(error = sentence(&error), "nodes to be watched cannot be listed");
+                continue;
+            }
+        };
+        nodes.sort_by_cached_key(|node| decide::offset(*node, period));
+        let mut looks = JoinSet::new();
+        for node in nodes {
+            tokio::time::sleep_until(start + decide::offset(node, period)).await;
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+            let work = look(Arc::clone(inner), node);
+            looks.spawn(async move {
+                match AssertUnwindSafe(work).catch_unwind().await {
+                    Ok(Ok(()) | Err(StoreError::NotFound { .. })) => {}
+                    Ok(Err(error)) => warn!(%node, error = sentence(&error), "a node could not be watched"),
+                    Err(panic) => error!(%node, panic = panic_text(&*panic), "watching a node panicked"),
+                }
+                drop(slot);
+            });
+            while looks.try_join_next().is_some() {}
+        }
+        while looks.join_next().await.is_some() {}
+    }
+}
+
+// === impl Failures ===
+
+impl Failures {
+    fn of(&self, node: NodeId) -> u32 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&node).copied().unwrap_or_default()
+    }
+
+    fn one_more(&self, node: NodeId) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(node).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    fn forget(&self, node: NodeId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
+    }
+}
