@@ -66,7 +66,6 @@ impl ApiError {
     }
 
     /// The status.
-    #[cfg(test)]
     pub(super) fn status(&self) -> StatusCode {
         self.status
     }
@@ -120,7 +119,7 @@ impl From<RequestError> for ApiError {
     fn from(error: RequestError) -> Self {
         let status = match error {
             RequestError::Store(error) => return error.into(),
-            RequestError::Locked { .. } => StatusCode::CONFLICT,
+            RequestError::Locked { .. } | RequestError::InUse(_) => StatusCode::CONFLICT,
             RequestError::InvalidState { .. }
             | RequestError::Maintenance { .. }
             | RequestError::Unsupported { .. }

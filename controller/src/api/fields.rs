@@ -162,6 +162,23 @@ pub(super) const PORT_DEFAULT: &[&str] = &["uuid", "address", "name"];
 pub(super) const PORT_UNSORTABLE: &[&str] =
     &["extra", "internal_info", "local_link_connection", "links", "portgroup_uuid"];
 
+/// Fields of an allocation, in Ironic's order.
+pub(super) const ALLOCATION: &[Field] = &[
+    field("uuid", 52, Create),
+    field("created_at", 52, Read),
+    field("updated_at", 52, Read),
+    field("candidate_nodes", 52, Create),
+    field("extra", 52, Patch),
+    field("last_error", 52, Read),
+    field("name", 52, Patch),
+    field("owner", 60, Create),
+    field("resource_class", 52, Create),
+    field("state", 52, Read),
+    field("traits", 52, Create),
+    field("links", 52, Read),
+    field("node_uuid", 52, Read),
+];
+
 /// The field of that name.
 pub(super) fn find(table: &'static [Field], name: &str) -> Option<&'static Field> {
     table.iter().find(|field| field.name == name)

@@ -1,6 +1,7 @@
 //! The Ironic-compatible REST API (v1, microversions 1.1 to 1.115). Never touches hardware: it writes wanted
 //! state through the engine and reads actual state from the store.
 
+mod allocations;
 mod conductors;
 mod drivers;
 mod error;
@@ -121,6 +122,7 @@ pub fn router(state: State) -> Router {
         .merge(nodes::routes())
         .merge(node_states::routes())
         .merge(history::routes())
+        .merge(allocations::routes())
         .merge(logs::routes())
         .merge(ports::routes())
         .merge(drivers::routes())

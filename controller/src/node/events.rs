@@ -6,6 +6,8 @@ use super::ProvisionState;
 pub const POWER: &str = "power";
 /// What watching the machine found: its power state is another one, its BMC does not answer.
 pub const MONITORING: &str = "monitoring";
+/// An allocation took the node, or gave it back.
+pub const ALLOCATION: &str = "allocation";
 /// Maintenance was set or unset.
 pub const MAINTENANCE: &str = "maintenance";
 

@@ -1,5 +1,6 @@
 //! Words and rules about machines. No I/O, imports nothing from the rest of the house.
 
+pub mod allocation;
 pub mod chassis;
 pub mod deploy_template;
 pub mod events;

@@ -44,7 +44,9 @@ fn everything() -> Vec<String> {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ConfigError {
     /// Not a URL that messages can be sent to.
-    #[error("notifications.webhooks: the url of {0} must start with http:// or https:// and hold no user or password")]
+    #[error(
+        "notifications.webhooks: the url of {0} must start with http:// or https:// and hold no user or password"
+    )]
     Url(String),
     /// A number of zero.
     #[error("notifications.{0} must be at least 1")]
@@ -68,8 +70,11 @@ impl Default for Config {
 impl Config {
     /// Refuses what cannot work.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let numbers =
-            [("timeout", self.timeout), ("give_up_after", self.give_up_after), ("max_waiting", self.max_waiting)];
+        let numbers = [
+            ("timeout", self.timeout),
+            ("give_up_after", self.give_up_after),
+            ("max_waiting", self.max_waiting),
+        ];
         if let Some((name, _)) = numbers.into_iter().find(|(_, number)| *number == 0) {
             return Err(ConfigError::Zero(name));
         }

@@ -34,6 +34,7 @@ pub(super) fn body_of(kind: &str, node: &Node, event: &HistoryEvent) -> Value {
                 "owner": node.owner,
                 "lessee": node.lessee,
                 "instance_uuid": node.instance_uuid,
+                "allocation_uuid": node.allocation_uuid,
                 "provision_state": node.provision_state,
                 "target_provision_state": node.target_provision_state,
                 "power_state": node.power_state,

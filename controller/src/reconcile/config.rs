@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::LesseeSource;
+
 /// `[conductor]`: how nodes are worked on. Durations are seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -46,6 +48,9 @@ pub struct Config {
     /// Seconds between looks at nodes in maintenance because of a `power failure`: one good answer ends it; 0 means
     /// none. Default 300.
     pub power_failure_recovery_interval: u32,
+    /// Who becomes the lessee of a node without one while it is deployed: `instance` (the `project_id` in
+    /// `instance_info`) or `none`. Default `instance`.
+    pub automatic_lessee_source: LesseeSource,
 }
 
 /// What is wrong with `[conductor]`.
@@ -84,6 +89,7 @@ impl Default for Config {
             power_state_sync_max_retries: 3,
             force_power_state_during_sync: true,
             power_failure_recovery_interval: 300,
+            automatic_lessee_source: LesseeSource::Instance,
         }
     }
 }

@@ -101,7 +101,9 @@ impl Engine {
         });
         inner.tasks.spawn(schedule(Arc::clone(&inner)));
         watch::start(&inner);
-        Ok(Self { inner })
+        let engine = Self { inner };
+        engine.resume_allocations().await?;
+        Ok(engine)
     }
 
     /// Takes no new work and waits for what runs, as long as `graceful_shutdown_timeout`.

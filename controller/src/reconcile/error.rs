@@ -51,6 +51,9 @@ pub enum RequestError {
     /// The request or the node lacks something; a sentence.
     #[error("{0}")]
     Invalid(String),
+    /// What is asked for does not go together with how things are; a sentence.
+    #[error("{0}")]
+    InUse(String),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -5,11 +5,13 @@
 //! - `requests`, `power`: what the API may ask.
 //! - `states`: one file per state. `deploy`: one file per step of a deploy.
 
+mod allocations;
 mod config;
 mod context;
 mod deploy;
 pub mod engine;
 mod error;
+mod lessee;
 mod locks;
 mod machine;
 mod maintenance;
@@ -29,5 +31,6 @@ pub use context::OpenBmc;
 pub use engine::{Deps, Engine};
 pub(crate) use error::sentence;
 pub use error::{RequestError, Validation};
+pub use lessee::LesseeSource;
 pub(crate) use locks::NodeGuard;
 pub use queue::Pokes;

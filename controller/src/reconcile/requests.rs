@@ -10,6 +10,7 @@ use super::{
     deploy,
     engine::Engine,
     error::{RequestError, sentence},
+    lessee,
     locks::NodeGuard,
     maintenance, process, states, validate,
 };
@@ -59,6 +60,7 @@ impl Engine {
         // An abort that was not yet looked at is overtaken: the new state does its own tidying.
         process::forget_failure(&mut node);
         if matches!(verb, Verb::Deploy | Verb::Rebuild) {
+            lessee::set(&mut node, self.inner.cx.config.automatic_lessee_source);
             deploy::begin(&mut node).map_err(|error| RequestError::Invalid(error.to_string()))?;
         }
         let event = HistoryEvent::moved(&node, transition.next, None).by(&self.inner.cx.hostname);

@@ -54,7 +54,14 @@ impl Store {
             .await
             .map_err(|source| StoreError::Migrate { path: path.to_owned(), source: Box::new(source) })?;
         check_key(&write, &sealer, &key_path).await?;
-        Ok(Self { inner: Arc::new(Inner { read: connect(READERS).await?, write, sealer, announce: OnceLock::new() }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                read: connect(READERS).await?,
+                write,
+                sealer,
+                announce: OnceLock::new(),
+            }),
+        })
     }
 
     /// Waits for running statements and closes the file.

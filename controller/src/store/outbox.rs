@@ -92,7 +92,8 @@ impl Store {
 
     /// Takes out the messages to all but these receivers.
     pub async fn keep_messages_of(&self, receivers: &[String]) -> Result<u64, StoreError> {
-        let mut query = QueryBuilder::<Sqlite>::new("DELETE FROM outbox WHERE receiver NOT IN ('no receiver'");
+        let mut query =
+            QueryBuilder::<Sqlite>::new("DELETE FROM outbox WHERE receiver NOT IN ('no receiver'");
         for receiver in receivers {
             query.push(", ").push_bind(receiver.clone());
         }

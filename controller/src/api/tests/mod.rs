@@ -1,5 +1,6 @@
 //! The router in process, with a real store and a real engine; the only stand-in is a BMC that is not there.
 
+mod allocations;
 mod negotiation;
 mod nodes;
 mod ports;
@@ -16,7 +17,7 @@ use tempfile::TempDir;
 use tower::ServiceExt as _;
 use url::Url;
 
-use super::{Config, State, router};
+use super::{Config, State, fields, router, version::Version};
 use crate::{
     agents::{self, Authority, Fleet},
     bmc, boot,

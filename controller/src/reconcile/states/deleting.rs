@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::State;
 use crate::{
     node::{Node, ProvisionState},
-    reconcile::{context::Context, deploy, error::Failure, machine, outcome::Outcome},
+    reconcile::{allocations, context::Context, deploy, error::Failure, lessee, machine, outcome::Outcome},
 };
 
 pub(super) struct Deleting;
@@ -20,6 +20,7 @@ impl State for Deleting {
         cx.fleet.close(node.uuid).await?;
         cx.shelf.remove(node.uuid);
         cx.config_drives.remove(node.uuid);
+        allocations::forget(cx, node).await?;
         forget_instance(node);
         Ok(Outcome::go(ProvisionState::Cleaning))
     }
@@ -31,6 +32,9 @@ impl State for Deleting {
         if let Err(error) = cx.fleet.close(node.uuid).await {
             tracing::warn!(node = %node.uuid, %error, "could not close the node's boots");
         }
+        if let Err(error) = allocations::forget(cx, node).await {
+            tracing::warn!(node = %node.uuid, %error, "could not remove the node's allocation");
+        }
         forget_instance(node);
     }
 }
@@ -39,5 +43,6 @@ fn forget_instance(node: &mut Node) {
     node.instance_info.clear();
     node.instance_uuid = None;
     node.instance_name = None;
+    lessee::forget(node);
     deploy::forget(node);
 }

@@ -1,6 +1,7 @@
 //! The engine with the real store, fleet, media and images; only the machine is simulated.
 
 mod agent;
+mod allocations;
 mod deploy;
 mod machine;
 mod power;

@@ -15,11 +15,7 @@ async fn watched(change: impl FnOnce(&mut Config)) -> World {
 
 async fn monitored(world: &World, id: NodeId) -> Vec<String> {
     let history = world.store.history(id, 100).await.unwrap();
-    history
-        .iter()
-        .filter(|event| event.details.event_type == "monitoring")
-        .map(HistoryEvent::text)
-        .collect()
+    history.iter().filter(|event| event.details.event_type == "monitoring").map(HistoryEvent::text).collect()
 }
 
 #[tokio::test]

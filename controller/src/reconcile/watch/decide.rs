@@ -136,14 +136,8 @@ mod tests {
     #[test]
     fn another_state_is_put_right_or_followed_until_it_is_too_much() {
         let off = Seen::State(Off);
-        assert_eq!(
-            decide(&node(Some(On)), off.clone(), 2, FORCE),
-            Verdict::Restore { known: On, seen: Off }
-        );
-        assert_eq!(
-            decide(&node(Some(On)), off.clone(), 2, FOLLOW),
-            Verdict::Follow { known: On, seen: Off }
-        );
+        assert_eq!(decide(&node(Some(On)), off.clone(), 2, FORCE), Verdict::Restore { known: On, seen: Off });
+        assert_eq!(decide(&node(Some(On)), off.clone(), 2, FOLLOW), Verdict::Follow { known: On, seen: Off });
         assert!(matches!(decide(&node(Some(On)), off.clone(), 3, FORCE), Verdict::GiveUp(_)));
         let kept_on = Node { disable_power_off: true, ..node(Some(Off)) };
         assert_eq!(decide(&kept_on, Seen::State(On), 0, FORCE), Verdict::Follow { known: Off, seen: On });

@@ -36,8 +36,10 @@ pub(super) async fn watch(inner: &Inner, id: NodeId, failures: &Failures) -> Res
     if !decide::is_watched(&node) {
         return Ok(());
     }
-    let rules =
-        Rules { max_retries: cx.config.power_state_sync_max_retries, force: cx.config.force_power_state_during_sync };
+    let rules = Rules {
+        max_retries: cx.config.power_state_sync_max_retries,
+        force: cx.config.force_power_state_during_sync,
+    };
     let verdict = decide::decide(&node, seen, failures.of(id), rules);
     match &verdict {
         Verdict::Agrees | Verdict::Learn(_) => failures.forget(id),
@@ -67,7 +69,8 @@ pub(super) async fn recover(inner: &Inner, id: NodeId) -> Result<(), StoreError>
     node.maintenance = false;
     node.maintenance_reason = None;
     node.fault = None;
-    let event = noted(&node, format!("The BMC answers again, the power state is \"{state}\": maintenance unset"));
+    let event =
+        noted(&node, format!("The BMC answers again, the power state is \"{state}\": maintenance unset"));
     write(cx, node, Some(event)).await
 }
 
@@ -111,7 +114,10 @@ async fn apply(cx: &Context, node: &mut Node, verdict: Verdict, fresh: &Node) ->
         Verdict::Follow { known, seen } => {
             refresh(node, fresh);
             node.power_state = Some(seen);
-            Some(noted(node, format!("The power state was changed from \"{known}\" to \"{seen}\" by somebody else")))
+            Some(noted(
+                node,
+                format!("The power state was changed from \"{known}\" to \"{seen}\" by somebody else"),
+            ))
         }
         Verdict::Restore { known, seen } => {
             warn!(node = %node.uuid, %known, %seen, "the machine is put back into its power state");
