@@ -21,7 +21,7 @@ use super::{
     nodes::find,
     patch::Operation,
     query::Query,
-    value::{dictionary, name, shortened, text, uuid},
+    value::{dictionary, logical_name, shortened, text, trait_name, uuid},
 };
 use crate::{
     node::{
@@ -295,26 +295,19 @@ fn set(allocation: &mut Allocation, field: &str, value: Value) -> Result<(), Str
                 allocation.uuid = given;
             }
         }
-        "name" => allocation.name = name(value).map_err(|error| error.replace("a node", "an allocation"))?,
+        "name" => allocation.name = logical_name(value)?,
         "resource_class" => {
             allocation.resource_class = text(field, value, 80)?.filter(|class| !class.is_empty());
         }
         "owner" => allocation.owner = text(field, value, 255)?,
         "extra" => allocation.extra = dictionary(field, value)?,
         "traits" => {
-            allocation.traits = texts(field, value)?;
-            if let Some(bad) = allocation.traits.iter().find(|name| !is_trait(name)) {
-                return Err(format!("'{}' is not a trait.", shortened(bad)));
-            }
+            let names = texts(field, value)?.into_iter().map(Value::from);
+            allocation.traits = names.map(|name| trait_name(&name)).collect::<Result<_, _>>()?;
         }
         _ => return Err(format!("{field} cannot be set.")),
     }
     Ok(())
-}
-
-fn is_trait(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
-    !name.is_empty() && name.bytes().all(allowed)
 }
 
 /// A list of texts; nothing is an empty one.
