@@ -1,48 +1,138 @@
-//! Which steps a deploy takes, in which order.
+//! Steps of deploys, cleanings and services: what can be run, what was asked for, and the plan made of both.
+
+mod build;
+mod given;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::Dictionary;
+pub use build::{PlanError, automated, by_hand, deploy};
+pub use given::{GivenStep, Shape};
 
-/// One step of a deploy, in the form of Ironic's `deploy_steps`.
+/// A step that a driver or an agent can run.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// `deploy`, `bios`, `raid`, …
+    pub interface: &'static str,
+    /// Its name.
+    pub step: &'static str,
+    /// Its priority in a cleaning; 0 means only when asked for, `None` never.
+    pub clean: Option<u32>,
+    /// The same in a deploy.
+    pub deploy: Option<u32>,
+    /// The same in a service, where steps run only when asked for.
+    pub service: Option<u32>,
+    /// `abort` may stop it in the middle; else the plan stops when it has ended.
+    pub abortable: bool,
+    /// An agent must be there.
+    pub requires_ramdisk: bool,
+    /// What it takes.
+    pub arguments: &'static [Argument],
+}
+
+/// One argument of a step.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Argument {
+    /// Its name.
+    pub name: &'static str,
+    /// Of which type it is.
+    pub kind: ArgumentKind,
+    /// It cannot be left out.
+    pub required: bool,
+    /// What it means.
+    pub about: &'static str,
+}
+
+/// The type of an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArgumentKind {
+    /// A list.
+    List,
+    /// A whole number within bounds.
+    Number {
+        /// Smallest.
+        least: u64,
+        /// Largest.
+        most: u64,
+    },
+}
+
+/// Which list of steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Flow {
+    /// `deploy_steps`.
+    Deploy,
+    /// `clean_steps`.
+    Clean,
+    /// `service_steps`.
+    Service,
+}
+
+/// One step of a plan, in the form of Ironic's `deploy_steps`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlannedStep {
     /// `deploy`, `bios`, `raid`, …
     pub interface: String,
     /// Its name.
     pub step: String,
-    /// Higher ones run first.
+    /// Higher ones run first, unless an operator gave the order.
+    #[serde(default)]
     pub priority: u32,
     /// Arguments.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Dictionary::is_empty")]
     pub args: Dictionary,
+    /// What it takes.
+    #[serde(default)]
+    pub argsinfo: Value,
+    /// `abort` may stop it in the middle.
+    #[serde(default)]
+    pub abortable: bool,
+    /// An agent must be there.
+    #[serde(default)]
+    pub requires_ramdisk: bool,
+    /// The plan is aborted when this step has ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub abort_after: bool,
 }
 
-/// The core steps of the `direct` deploy interface, with Ironic's names and priorities;
-/// `write_config_drive` is ours, Ironic's `write_image` does it.
-const DEPLOY: &[(&str, u32)] = &[
-    ("deploy", 100),
-    ("write_image", 80),
-    ("write_config_drive", 70),
-    ("prepare_instance_boot", 60),
-    ("tear_down_agent", 40),
-    ("boot_instance", 20),
+/// Steps that need no interface: the controller itself runs them.
+pub const RESERVED: &[Offer] = &[
+    reserved("hold", &[]),
+    reserved(
+        "wait",
+        &[Argument {
+            name: "seconds",
+            kind: ArgumentKind::Number { least: 1, most: MAX_WAIT },
+            required: true,
+            about: "How long to wait.",
+        }],
+    ),
+    reserved("power_on", &[]),
+    reserved("power_off", &[]),
+    reserved("reboot", &[]),
 ];
+
+/// Seconds that a step `wait` may take: a day.
+const MAX_WAIT: u64 = 86_400;
+
+const fn reserved(step: &'static str, arguments: &'static [Argument]) -> Offer {
+    Offer {
+        interface: "power",
+        step,
+        clean: Some(0),
+        deploy: Some(0),
+        service: Some(0),
+        abortable: true,
+        requires_ramdisk: false,
+        arguments,
+    }
+}
 
 /// At the same priority, steps of an interface further left run first.
 const INTERFACES: &[&str] = &["vendor", "power", "management", "firmware", "deploy", "bios", "raid"];
-
-/// The steps of a deploy, in order.
-#[must_use]
-pub fn deploy() -> Vec<PlannedStep> {
-    let core = DEPLOY.iter().map(|(step, priority)| PlannedStep {
-        interface: "deploy".to_owned(),
-        step: (*step).to_owned(),
-        priority: *priority,
-        args: Dictionary::new(),
-    });
-    order(core.collect())
-}
 
 /// Puts steps in the order they run in: by priority, then by interface, then as given. Priority 0 means "not".
 #[must_use]
@@ -55,6 +145,59 @@ pub fn order(mut steps: Vec<PlannedStep>) -> Vec<PlannedStep> {
     steps
 }
 
+// === impl Offer ===
+
+impl Offer {
+    /// Its priority in such a list; `None` when it cannot be part of one.
+    #[must_use]
+    pub fn priority(&self, flow: Flow) -> Option<u32> {
+        match flow {
+            Flow::Deploy => self.deploy,
+            Flow::Clean => self.clean,
+            Flow::Service => self.service,
+        }
+    }
+
+    /// The step of a plan.
+    #[must_use]
+    pub fn planned(&self, flow: Flow) -> PlannedStep {
+        PlannedStep {
+            interface: self.interface.to_owned(),
+            step: self.step.to_owned(),
+            priority: self.priority(flow).unwrap_or_default(),
+            args: Dictionary::new(),
+            argsinfo: self.argsinfo(),
+            abortable: self.abortable,
+            requires_ramdisk: self.requires_ramdisk,
+            abort_after: false,
+        }
+    }
+
+    fn argsinfo(&self) -> Value {
+        if self.arguments.is_empty() {
+            return Value::Null;
+        }
+        let each = self.arguments.iter().map(|argument| {
+            (argument.name.to_owned(), json!({"description": argument.about, "required": argument.required}))
+        });
+        Value::Object(each.collect())
+    }
+}
+
+// === impl Flow ===
+
+impl Flow {
+    /// `deploy`, `clean`, `service`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deploy => "deploy",
+            Self::Clean => "clean",
+            Self::Service => "service",
+        }
+    }
+}
+
 // === impl PlannedStep ===
 
 impl PlannedStep {
@@ -62,44 +205,5 @@ impl PlannedStep {
     #[must_use]
     pub fn label(&self) -> String {
         format!("{}.{}", self.interface, self.step)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn step(interface: &str, name: &str, priority: u32) -> PlannedStep {
-        PlannedStep { interface: interface.into(), step: name.into(), priority, args: Dictionary::new() }
-    }
-
-    #[test]
-    fn a_deploy_boots_the_ramdisk_first_and_the_instance_last() {
-        let labels: Vec<_> = deploy().iter().map(PlannedStep::label).collect();
-        assert_eq!(
-            labels,
-            [
-                "deploy.deploy",
-                "deploy.write_image",
-                "deploy.write_config_drive",
-                "deploy.prepare_instance_boot",
-                "deploy.tear_down_agent",
-                "deploy.boot_instance"
-            ]
-        );
-    }
-
-    #[test]
-    fn priority_then_interface_then_the_given_order_decide() {
-        let given = vec![
-            step("raid", "a", 90),
-            step("deploy", "b", 90),
-            step("deploy", "c", 90),
-            step("bios", "off", 0),
-            step("power", "d", 90),
-            step("raid", "e", 95),
-        ];
-        let names: Vec<_> = order(given).into_iter().map(|step| step.step).collect();
-        assert_eq!(names, ["e", "d", "b", "c", "a"]);
     }
 }

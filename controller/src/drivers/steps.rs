@@ -1,0 +1,78 @@
+//! The steps that interfaces offer, as data; `reconcile/steps` runs them.
+
+use super::chosen;
+use crate::node::{
+    Node,
+    plan::{Argument, ArgumentKind, Offer},
+};
+
+/// The steps of an implementation of an interface.
+struct Offers {
+    /// `direct`, `fake`, …
+    implementation: &'static str,
+    steps: &'static [Offer],
+}
+
+/// All that the interfaces of a node offer.
+#[must_use]
+pub fn offers(node: &Node) -> Vec<&'static Offer> {
+    ALL.iter()
+        .flat_map(|offers| offers.steps.iter().map(|step| (offers.implementation, step)))
+        .filter(|(implementation, step)| chosen(node, step.interface) == Some(*implementation))
+        .map(|(_, step)| step)
+        .collect()
+}
+
+const ALL: &[Offers] = &[
+    Offers { implementation: "direct", steps: DIRECT },
+    Offers { implementation: "fake", steps: FAKE },
+];
+
+/// Ironic's names and priorities; `write_config_drive` is ours, Ironic's `write_image` does it.
+const DIRECT: &[Offer] = &[
+    of_deploy("deploy", 100),
+    of_deploy("write_image", 80),
+    of_deploy("write_config_drive", 70),
+    of_deploy("prepare_instance_boot", 60),
+    of_deploy("tear_down_agent", 40),
+    of_deploy("boot_instance", 20),
+];
+
+const SETTINGS: &[Argument] = &[Argument {
+    name: "settings",
+    kind: ArgumentKind::List,
+    required: true,
+    about: "What is to be set, each item an object.",
+}];
+
+/// Those of Ironic's fake interfaces; where Ironic has them for cleaning only, services and deploys may use them too.
+const FAKE: &[Offer] = &[
+    of_deploy("deploy", 100),
+    Offer { clean: Some(1), service: Some(0), deploy: None, ..fake("vendor", "log_passthrough", &[]) },
+    Offer { service: Some(0), abortable: true, ..nowhere("vendor", "trigger_servicewait", &[]) },
+    fake("bios", "apply_configuration", SETTINGS),
+    fake("bios", "factory_reset", &[]),
+    fake("bios", "cache_bios_settings", &[]),
+    fake("firmware", "update", SETTINGS),
+];
+
+const fn nowhere(interface: &'static str, step: &'static str, arguments: &'static [Argument]) -> Offer {
+    Offer {
+        interface,
+        step,
+        clean: None,
+        deploy: None,
+        service: None,
+        abortable: false,
+        requires_ramdisk: false,
+        arguments,
+    }
+}
+
+const fn of_deploy(step: &'static str, priority: u32) -> Offer {
+    Offer { deploy: Some(priority), abortable: true, ..nowhere("deploy", step, &[]) }
+}
+
+const fn fake(interface: &'static str, step: &'static str, arguments: &'static [Argument]) -> Offer {
+    Offer { clean: Some(0), deploy: Some(0), service: Some(0), ..nowhere(interface, step, arguments) }
+}
