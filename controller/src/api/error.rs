@@ -120,6 +120,7 @@ impl From<RequestError> for ApiError {
         let status = match error {
             RequestError::Store(error) => return error.into(),
             RequestError::Locked { .. } | RequestError::InUse(_) => StatusCode::CONFLICT,
+            RequestError::Crowded { .. } => StatusCode::SERVICE_UNAVAILABLE,
             RequestError::InvalidState { .. }
             | RequestError::Maintenance { .. }
             | RequestError::Unsupported { .. }

@@ -143,8 +143,17 @@ fn arguments(
             return Err(ApiError::too_old(&format!("the argument {name}")));
         }
         if !verbs.contains(&verb) {
-            let sentence = format!("\"{name}\" is not valid when setting the provision state target {verb}.");
-            return Err(ApiError::bad(sentence));
+            let verbs: Vec<_> = verbs.iter().map(|verb| verb.as_str()).collect();
+            let verbs = verbs.join(" or ");
+            return Err(ApiError::bad(match name.as_str() {
+                "disable_ramdisk" => {
+                    "disable_ramdisk is supported only with manual cleaning or servicing".to_owned()
+                }
+                name => format!("\"{name}\" is only valid when setting target provision state to {verbs}"),
+            }));
+        }
+        if name == "disable_ramdisk" && verb == Verb::Service && !version.has(108) {
+            return Err(ApiError::too_old("disable_ramdisk with the target service"));
         }
     }
     Ok(body)

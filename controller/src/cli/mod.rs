@@ -3,6 +3,7 @@
 mod arguments;
 mod client;
 mod config_drive;
+mod demo;
 mod deploy;
 mod image;
 mod logs;
@@ -12,6 +13,7 @@ mod port;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod verbs;
 mod wait;
 
 use std::{io, process::ExitCode};

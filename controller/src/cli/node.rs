@@ -1,6 +1,6 @@
 //! `bessemer node`.
 
-use std::{io, time::Duration};
+use std::io;
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
@@ -10,9 +10,10 @@ use super::{
     client::Client,
     logs::Logs,
     output::{Output, line},
-    wait::{self, Sight},
+    verbs::{Change, Rescue, Stepped, Steps, Wait},
+    wait,
 };
-use crate::node::ProvisionState;
+use crate::node::Verb;
 
 const COLUMNS: &[&str] = &[
     "uuid",
@@ -24,6 +25,8 @@ const COLUMNS: &[&str] = &[
     "instance_uuid",
     "last_error",
 ];
+/// Made of what the API puts into `driver_internal_info`.
+const WAITS_FOR: &str = "waits_for";
 
 /// `bessemer node …`
 #[derive(Debug, Subcommand)]
@@ -50,6 +53,26 @@ pub(super) enum NodeCommand {
     Provide(Change),
     /// Takes a node's deployment down; the node becomes available again.
     Undeploy(Change),
+    /// Deploys a node again with what it has.
+    Rebuild(Change),
+    /// Looks at a managed node's hardware.
+    Inspect(Change),
+    /// Takes over a machine that already runs its system.
+    Adopt(Change),
+    /// Runs clean steps on a managed node.
+    Clean(Stepped),
+    /// Runs service steps on a node that is in use.
+    Service(Stepped),
+    /// Boots a node that is in use into a rescue system.
+    Rescue(Rescue),
+    /// Boots a rescued node into its own system.
+    Unrescue(Change),
+    /// Stops what is under way.
+    Abort(Change),
+    /// Lets a node go on that a step holds.
+    Unhold(Change),
+    /// Waits until nothing is under way for a node, and says what it waits for.
+    Wait(Wait),
     /// Turns a node on or off.
     Power(Power),
     /// Forgets nodes.
@@ -135,19 +158,6 @@ pub(super) struct List {
     maintenance: Option<bool>,
 }
 
-/// A change of state, and whether to wait for it.
-#[derive(Debug, Args)]
-pub(super) struct Change {
-    /// UUID or name.
-    node: String,
-    /// Waits until it is done.
-    #[arg(long)]
-    wait: bool,
-    /// Seconds to wait at most.
-    #[arg(long, default_value_t = 3600, value_name = "SECONDS")]
-    timeout: u64,
-}
-
 #[derive(Debug, Args)]
 pub(super) struct Power {
     /// What to do.
@@ -177,11 +187,19 @@ impl NodeCommand {
             Self::List(list) => list.run(client, output).await?,
             Self::Show { node } => output.object(&client.get(&["nodes", &node], &[]).await?)?,
             Self::Validate { node } => validate(client, output, &node).await?,
-            Self::Manage(change) => change.run(client, output, "manage", ProvisionState::Manageable).await?,
-            Self::Provide(change) => change.run(client, output, "provide", ProvisionState::Available).await?,
-            Self::Undeploy(change) => {
-                change.run(client, output, "deleted", ProvisionState::Available).await?
-            }
+            Self::Manage(change) => change.run(client, output, Verb::Manage).await?,
+            Self::Provide(change) => change.run(client, output, Verb::Provide).await?,
+            Self::Undeploy(change) => change.run(client, output, Verb::Undeploy).await?,
+            Self::Rebuild(change) => change.run(client, output, Verb::Rebuild).await?,
+            Self::Inspect(change) => change.run(client, output, Verb::Inspect).await?,
+            Self::Adopt(change) => change.run(client, output, Verb::Adopt).await?,
+            Self::Unrescue(change) => change.run(client, output, Verb::Unrescue).await?,
+            Self::Abort(change) => change.run(client, output, Verb::Abort).await?,
+            Self::Unhold(change) => change.run(client, output, Verb::Unhold).await?,
+            Self::Clean(stepped) => stepped.run(client, output, Steps::Clean).await?,
+            Self::Service(stepped) => stepped.run(client, output, Steps::Service).await?,
+            Self::Rescue(rescue) => rescue.run(client, output).await?,
+            Self::Wait(wait) => wait.run(client, output).await?,
             Self::Power(power) => power.run(client, output).await?,
             Self::Delete { nodes } => {
                 for node in nodes {
@@ -253,48 +271,15 @@ impl Set {
 
 impl List {
     async fn run(self, client: &Client, output: &Output) -> anyhow::Result<()> {
-        let mut query = vec![("fields", COLUMNS.join(","))];
+        let mut query = vec![("fields", [COLUMNS, &["driver_internal_info"]].concat().join(","))];
         query.extend(self.provision_state.map(|state| ("provision_state", state)));
         query.extend(self.resource_class.map(|class| ("resource_class", class)));
         query.extend(self.maintenance.map(|maintenance| ("maintenance", maintenance.to_string())));
-        let rows = client.list("nodes", query).await?;
-        output.rows(COLUMNS, &rows)?;
-        Ok(())
-    }
-}
-
-impl Change {
-    async fn run(
-        self,
-        client: &Client,
-        output: &Output,
-        target: &str,
-        wanted: ProvisionState,
-    ) -> anyhow::Result<()> {
-        let body = json!({"target": target});
-        client.put(&["nodes", &self.node, "states", "provision"], &body).await?;
-        if !self.wait {
-            let sentence = format!("node {} is on its way to {wanted}", self.node);
-            output.done(&sentence, &json!({"node": self.node, "target": wanted.as_str()}))?;
-            return Ok(());
+        let mut rows = client.list("nodes", query).await?;
+        for row in &mut rows {
+            row[WAITS_FOR] = wait::reason(row).into();
         }
-        let timeout = Duration::from_secs(self.timeout);
-        let node = wait::until(client, &self.node, wanted, timeout, says_silence()).await?;
-        output.done(&format!("node {} is {wanted}", self.node), &node)?;
-        Ok(())
-    }
-}
-
-/// Says once on standard error when the controller stops answering.
-fn says_silence() -> impl FnMut(Sight<'_>) -> anyhow::Result<()> {
-    let mut silent = false;
-    move |sight| {
-        if let Sight::Silence(error) = &sight
-            && !silent
-        {
-            eprintln!("bessemer: {error}; trying again");
-        }
-        silent = matches!(sight, Sight::Silence(_));
+        output.rows(&[COLUMNS, &[WAITS_FOR]].concat(), &rows)?;
         Ok(())
     }
 }

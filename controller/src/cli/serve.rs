@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IsTerminal as _},
+    net::SocketAddr,
     path::PathBuf,
 };
 
@@ -10,15 +11,20 @@ use clap::{Args, Subcommand, ValueEnum};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-use super::output::line;
+use super::{demo, output::line};
 use crate::{app, config};
 
 /// `bessemer serve …`
 #[derive(Debug, Args)]
 pub(super) struct Serve {
     /// The configuration file (TOML); an empty one works.
-    #[arg(long, env = "BESSEMER_CONFIG", value_name = "FILE")]
-    config: PathBuf,
+    #[arg(long, env = "BESSEMER_CONFIG", value_name = "FILE", required_unless_present = "demo")]
+    config: Option<PathBuf>,
+    /// Runs a controller with a few machines that do not exist, to try the API: in a temporary folder, only on this
+    /// address of the machine itself, without touching anything else.
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true,
+          default_missing_value = "127.0.0.1:6385")]
+    demo: Option<SocketAddr>,
     /// How log lines are written.
     #[arg(long, default_value = "human")]
     log_format: LogFormat,
@@ -47,8 +53,12 @@ pub(super) enum ConfigCommand {
 impl Serve {
     /// Runs the controller until it is told to stop.
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let config = config::load(&self.config)?;
         self.start_logging()?;
+        if let Some(address) = self.demo {
+            return demo::run(address);
+        }
+        let Some(path) = &self.config else { anyhow::bail!("--config is missing") };
+        let config = config::load(path)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(app::run(config, CancellationToken::new()))?;
         Ok(())
@@ -58,7 +68,8 @@ impl Serve {
         let filter = match &self.log_level {
             Some(directives) => EnvFilter::try_new(directives_of(directives))
                 .with_context(|| format!("--log-level {directives} cannot be used: try info or debug"))?,
-            None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
+            None => EnvFilter::try_from_default_env()
+                .unwrap_or_else(|_| EnvFilter::new(if self.demo.is_some() { "warn" } else { "info" })),
         };
         let builder = tracing_subscriber::fmt()
             .with_env_filter(filter)

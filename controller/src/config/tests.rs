@@ -51,7 +51,6 @@ fn what_is_no_toml_or_has_the_wrong_kind_names_the_line() {
 
 #[test]
 fn values_that_cannot_work_are_refused() {
-    assert!(error("[conductor]\nautomated_clean = true").contains("there are no clean steps yet"));
     assert!(error("[conductor]\nworkers_pool_size = 0").contains("conductor.workers_pool_size must be"));
     assert!(error("[files]\nurl_for_bmcs = \"ftp://x/\"").contains("files.url_for_bmcs must start with"));
     assert!(error("[api]\nlisten = \"0.0.0.0:6385\"").contains("allow_unauthenticated"));

@@ -20,8 +20,8 @@ const INTERFACES: &[Interface] = &[
     of("management", &["fake"]),
     of("network", &["noop"]),
     of("power", &["fake"]),
-    of("raid", &["no-raid"]),
+    of("raid", &["fake", "no-raid"]),
     of("rescue", &["no-rescue"]),
-    of("storage", &["noop"]),
-    of("vendor", &["no-vendor"]),
+    of("storage", &["noop", "fake"]),
+    of("vendor", &["fake", "no-vendor"]),
 ];

@@ -2,8 +2,10 @@
 
 mod fake;
 mod redfish;
+mod steps;
 
 use crate::node::Node;
+pub use steps::{fake_steps, offers};
 
 /// The kinds of interfaces, in Ironic's order.
 pub const KINDS: [&str; 13] = [
@@ -126,6 +128,13 @@ impl Driver {
     pub fn interface(&self, kind: &str) -> Option<&Interface> {
         self.interfaces.iter().find(|interface| interface.kind == kind)
     }
+}
+
+/// The implementation of an interface that a node uses: the one it names, else its driver's default.
+#[must_use]
+pub fn chosen<'a>(node: &'a Node, kind: &str) -> Option<&'a str> {
+    let default = || get(&node.driver).ok()?.interface(kind).map(|interface| interface.default);
+    node.interfaces.get(kind).map(String::as_str).or_else(default)
 }
 
 /// Whether an interface is the one that does nothing because the feature is not there (`no-raid`, …).

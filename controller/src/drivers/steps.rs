@@ -23,17 +23,21 @@ pub fn offers(node: &Node) -> Vec<&'static Offer> {
         .collect()
 }
 
-const ALL: &[Offers] = &[
-    Offers { implementation: "direct", steps: DIRECT },
-    Offers { implementation: "fake", steps: FAKE },
-];
+/// All that fake interfaces offer.
+#[must_use]
+pub fn fake_steps() -> &'static [Offer] {
+    FAKE
+}
+
+const ALL: &[Offers] =
+    &[Offers { implementation: "direct", steps: DIRECT }, Offers { implementation: "fake", steps: FAKE }];
 
 /// Ironic's names and priorities; `write_config_drive` is ours, Ironic's `write_image` does it.
 const DIRECT: &[Offer] = &[
     of_deploy("deploy", 100),
-    of_deploy("write_image", 80),
-    of_deploy("write_config_drive", 70),
-    of_deploy("prepare_instance_boot", 60),
+    in_band("write_image", 80),
+    in_band("write_config_drive", 70),
+    in_band("prepare_instance_boot", 60),
     of_deploy("tear_down_agent", 40),
     of_deploy("boot_instance", 20),
 ];
@@ -71,6 +75,10 @@ const fn nowhere(interface: &'static str, step: &'static str, arguments: &'stati
 
 const fn of_deploy(step: &'static str, priority: u32) -> Offer {
     Offer { deploy: Some(priority), abortable: true, ..nowhere("deploy", step, &[]) }
+}
+
+const fn in_band(step: &'static str, priority: u32) -> Offer {
+    Offer { requires_ramdisk: true, ..of_deploy(step, priority) }
 }
 
 const fn fake(interface: &'static str, step: &'static str, arguments: &'static [Argument]) -> Offer {

@@ -1,6 +1,6 @@
 //! `[conductor]`, with Ironic's option names where Ironic has the option.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::Deserialize;
 
@@ -30,9 +30,17 @@ pub struct Config {
     /// Seconds that running work may go on after the controller was told to stop; it is resumed at the next start.
     /// Default 10.
     pub graceful_shutdown_timeout: u32,
-    /// Whether nodes are cleaned between two users. There are no clean steps yet, so only false is accepted.
-    /// Default false.
+    /// Whether nodes are cleaned between two users, when they do not say themselves. A node that has no clean step is
+    /// then not deployed. Default false.
     pub automated_clean: bool,
+    /// Other priorities of steps in automated cleanings, by `interface.step`; 0 leaves a step out. Default none.
+    pub clean_step_priority_override: BTreeMap<String, u32>,
+    /// Seconds that a service step waits for something outside of the controller. Default 1800.
+    pub service_callback_timeout: u32,
+    /// Most nodes that are deployed at the same time; one more is refused with status 503. Default 250.
+    pub max_concurrent_deploy: u32,
+    /// The same for nodes that are taken down or cleaned. Default 50.
+    pub max_concurrent_clean: u32,
     /// Whether agents log at debug level. Default false.
     pub agent_debug: bool,
     /// Seconds between looks at the power state of each node; 0 means none. Default 120.
@@ -56,17 +64,13 @@ pub struct Config {
 /// What is wrong with `[conductor]`.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ConfigError {
-    /// Cleaning was asked for.
-    #[error("conductor.automated_clean = true: {NO_CLEAN_STEPS}; set it to false")]
-    AutomatedClean,
     /// A duration or number of zero.
     #[error("conductor.{0} must be at least 1")]
     Zero(&'static str),
 }
 
 /// The sentence about cleaning.
-pub(crate) const NO_CLEAN_STEPS: &str =
-    "automated cleaning was asked for, but there are no clean steps yet, so nothing would be erased";
+pub(crate) const NO_CLEAN_STEPS: &str = "automated cleaning was asked for, but there are no clean steps for this node, so nothing would be erased";
 
 // === impl Config ===
 
@@ -83,6 +87,10 @@ impl Default for Config {
             restart_grace: 60,
             graceful_shutdown_timeout: 10,
             automated_clean: false,
+            clean_step_priority_override: BTreeMap::new(),
+            service_callback_timeout: 1800,
+            max_concurrent_deploy: 250,
+            max_concurrent_clean: 50,
             agent_debug: false,
             sync_power_state_interval: 120,
             sync_power_state_workers: 8,
@@ -97,9 +105,6 @@ impl Default for Config {
 impl Config {
     /// Refuses what cannot work.
     pub fn check(&self) -> Result<(), ConfigError> {
-        if self.automated_clean {
-            return Err(ConfigError::AutomatedClean);
-        }
         let numbers = [
             ("deploy_callback_timeout", self.deploy_callback_timeout),
             ("power_state_change_timeout", self.power_state_change_timeout),
@@ -108,6 +113,9 @@ impl Config {
             ("agent_step_timeout", self.agent_step_timeout),
             ("check_provision_state_interval", self.check_provision_state_interval),
             ("workers_pool_size", self.workers_pool_size),
+            ("service_callback_timeout", self.service_callback_timeout),
+            ("max_concurrent_deploy", self.max_concurrent_deploy),
+            ("max_concurrent_clean", self.max_concurrent_clean),
             ("sync_power_state_workers", self.sync_power_state_workers),
         ];
         numbers
@@ -126,6 +134,10 @@ impl Config {
 
     pub(crate) fn callback_timeout(&self) -> Duration {
         seconds(self.deploy_callback_timeout)
+    }
+
+    pub(crate) fn service_timeout(&self) -> Duration {
+        seconds(self.service_callback_timeout)
     }
 
     pub(crate) fn interval(&self) -> Duration {

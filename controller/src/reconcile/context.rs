@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Config, error::Failure};
+use super::{Config, Pokes, error::Failure};
 use crate::{
     agents::Fleet,
     bmc::{Bmc, BmcError},
@@ -40,6 +40,7 @@ pub(crate) struct Context {
     /// This life of the controller: boot media made by another one are gone.
     pub(crate) life: Uuid,
     pub(crate) memory: Memory,
+    pub(crate) pokes: Pokes,
 }
 
 /// What is remembered about nodes while they wait for their agent. May be lost at any time.
@@ -55,6 +56,8 @@ pub(crate) struct Remembered {
     pub(crate) last_seen: Option<DateTime<Utc>>,
     /// When the BMC was last asked whether the machine is on.
     pub(crate) power_read: Option<Instant>,
+    /// When the node is poked next because a pause ends.
+    pub(crate) alarm: Option<DateTime<Utc>>,
 }
 
 // === impl Context ===
@@ -79,6 +82,22 @@ impl Context {
         node.wait_reason = Some(what.into());
         node.wait_until = Some(Utc::now() + within);
         self.save(node).await
+    }
+}
+
+impl Context {
+    /// Has the node looked at when a pause ends. One that ends later than the next periodic look is left to that.
+    pub(crate) fn wake(&self, node: NodeId, at: DateTime<Utc>) {
+        let left = (at - Utc::now()).to_std().unwrap_or_default();
+        if left > self.config.interval() || self.memory.of(node).alarm == Some(at) {
+            return;
+        }
+        self.memory.change(node, |memory| memory.alarm = Some(at));
+        let pokes = self.pokes.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(left).await;
+            pokes.poke(node);
+        });
     }
 }
 

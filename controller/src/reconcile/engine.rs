@@ -89,6 +89,7 @@ impl Engine {
             started: Utc::now(),
             life: Uuid::new_v4(),
             memory: Memory::default(),
+            pokes: deps.pokes.clone(),
         };
         settle(&cx).await?;
         let inner = Arc::new(Inner {

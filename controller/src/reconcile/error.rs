@@ -48,6 +48,15 @@ pub enum RequestError {
         /// `inspect`, `rescue`, …
         what: String,
     },
+    /// Too many nodes do the same.
+    #[error(
+        "Unable to process request at this time. The concurrent action limit for {task} has been reached. Please \
+         contact your administrator and try again later."
+    )]
+    Crowded {
+        /// `deployment`, `cleaning`.
+        task: &'static str,
+    },
     /// The request or the node lacks something; a sentence.
     #[error("{0}")]
     Invalid(String),

@@ -3,7 +3,7 @@
 //! - [`engine`]: the handle that the rest of the controller talks to, and its scheduler.
 //! - `process`: one look at one node: call its state, persist what comes of it.
 //! - `requests`, `power`: what the API may ask.
-//! - `states`: one file per state. `deploy`: one file per step of a deploy.
+//! - `states`: what is done in each state. `steps`: running plans of steps; `deploy`: those of a deploy.
 
 mod allocations;
 mod config;
@@ -21,6 +21,7 @@ mod process;
 mod queue;
 mod requests;
 mod states;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod validate;

@@ -17,7 +17,7 @@ pub(crate) struct Outcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Nothing to do until something happens, or the time is over.
-    Wait { reason: String, until: DateTime<Utc> },
+    Wait { reason: String, until: Until },
     /// Another state takes over.
     Go(ProvisionState),
     /// `target_provision_state` is reached.
@@ -26,12 +26,40 @@ pub(crate) enum Kind {
     Fail(String),
 }
 
+/// What ends a wait, besides news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// At that time the state fails.
+    Deadline(DateTime<Utc>),
+    /// At that time it goes on.
+    Then(DateTime<Utc>),
+    /// Only somebody who asks.
+    Asked,
+}
+
 // === impl Outcome ===
 
 impl Outcome {
     /// Waits for something; after `until` the state fails with this reason.
     #[track_caller]
     pub(crate) fn wait(reason: impl Into<String>, until: DateTime<Utc>) -> Self {
+        Self::waiting(reason, Until::Deadline(until))
+    }
+
+    /// Waits until a time, and then goes on.
+    #[track_caller]
+    pub(crate) fn pause(reason: impl Into<String>, until: DateTime<Utc>) -> Self {
+        Self::waiting(reason, Until::Then(until))
+    }
+
+    /// Waits until somebody asks for something.
+    #[track_caller]
+    pub(crate) fn hold(reason: impl Into<String>) -> Self {
+        Self::waiting(reason, Until::Asked)
+    }
+
+    #[track_caller]
+    fn waiting(reason: impl Into<String>, until: Until) -> Self {
         Self { kind: Kind::Wait { reason: reason.into(), until }, at: Location::caller() }
     }
 
@@ -57,7 +85,7 @@ impl Outcome {
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Wait { reason, until } => write!(f, "{reason}, until {until}"),
+            Self::Wait { reason, until } => write!(f, "{reason}, until {until:?}"),
             Self::Go(next) => write!(f, "goes on in {next}"),
             Self::Done => f.write_str("target reached"),
             Self::Fail(reason) => write!(f, "failed: {reason}"),

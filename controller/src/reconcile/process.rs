@@ -10,10 +10,10 @@ use tracing::{debug, error, info};
 
 use super::{
     context::Context,
-    deploy,
     error::Failure,
-    outcome::{Kind, Outcome},
+    outcome::{Kind, Outcome, Until},
     states::{self, State},
+    steps,
 };
 use crate::{
     node::{Node, ProvisionState, state::Kind as StateKind},
@@ -87,13 +87,18 @@ async fn apply(
     log(&node, &outcome);
     match outcome.kind {
         Kind::Wait { reason, until } => {
-            if Utc::now() >= until.max(cx.started + cx.config.restart_grace()) {
+            if let Until::Deadline(until) = until
+                && Utc::now() >= until.max(cx.started + cx.config.restart_grace())
+            {
                 let reason = timed_out(&node, &reason);
                 fail(state, node, reason, cx).await?;
                 return Ok(false);
             }
             node.wait_reason = Some(reason);
-            node.wait_until = Some(until);
+            node.wait_until = match until {
+                Until::Deadline(until) | Until::Then(until) => Some(until),
+                Until::Asked => None,
+            };
             node.reservation = None;
             if node != *before {
                 cx.store.update_node(&mut node, None).await?;
@@ -144,7 +149,8 @@ fn log(node: &Node, outcome: &Outcome) {
 
 fn timed_out(node: &Node, reason: &str) -> String {
     let waited = node.provision_updated_at.map_or(0, |since| (Utc::now() - since).num_seconds());
-    let step = node.deploy_step.get("step").and_then(Value::as_str);
+    let step =
+        steps::flow_of(node.provision_state).and_then(|flow| steps::shown(flow, node).get("step")?.as_str());
     let step = step.map(|step| format!(", step {step}")).unwrap_or_default();
     format!("Timed out in state \"{}\"{step} after {waited} s of {reason}", node.provision_state)
 }
@@ -166,6 +172,7 @@ async fn fail(state: &dyn State, mut node: Node, reason: String, cx: &Context) -
 /// Takes back what [`fail_soon`] asked for.
 pub(super) fn forget_failure(node: &mut Node) {
     node.driver_internal_info.remove(FAILING);
+    steps::forget_abort(node);
 }
 
 async fn enter(
@@ -187,7 +194,7 @@ async fn enter(
         node.target_provision_state = None;
     }
     if !next.is_moving() {
-        deploy::forget(&mut node);
+        steps::forget(&mut node);
         cx.memory.forget(node.uuid);
     }
     cx.store.update_node(&mut node, Some(&event)).await

@@ -7,20 +7,19 @@ use serde_json::{Map, Value};
 
 use super::{
     config::NO_CLEAN_STEPS,
-    deploy,
     engine::Engine,
-    error::{RequestError, sentence},
+    error::{Failure, RequestError, sentence},
     lessee,
     locks::NodeGuard,
-    maintenance, process, states, validate,
+    maintenance, process, states, steps, validate,
 };
 use crate::{
     bmc, config_drive,
     node::{
-        Node, Verb,
+        Node, ProvisionState, Verb,
         state::{Event, Transition},
     },
-    store::HistoryEvent,
+    store::{HistoryEvent, NodeFilter},
 };
 
 /// Ironic tries three times, a second apart.
@@ -48,10 +47,10 @@ impl Engine {
             node.instance_info.insert(config_drive::KEY.to_owned(), config_drive);
         }
         self.check_verb(&node, verb)?;
+        self.refuse_crowd(&node, verb).await?;
         node.last_error = None;
         if verb == Verb::Abort && node.provision_state.is_moving() {
-            // The state fails itself: its way of failing also stops the machine.
-            process::fail_soon(&mut node, "Deploy aborted by user");
+            abort(&mut node)?;
             self.inner.cx.store.update_node(&mut node, None).await?;
             drop(guard);
             self.poke(node.uuid);
@@ -61,8 +60,11 @@ impl Engine {
         process::forget_failure(&mut node);
         if matches!(verb, Verb::Deploy | Verb::Rebuild) {
             lessee::set(&mut node, self.inner.cx.config.automatic_lessee_source);
-            deploy::begin(&mut node).map_err(|error| RequestError::Invalid(error.to_string()))?;
         }
+        if verb == Verb::Unhold {
+            steps::release(&mut node).map_err(not_readable)?;
+        }
+        steps::begin(&mut node, verb, arguments, &[])?;
         let event = HistoryEvent::moved(&node, transition.next, None).by(&self.inner.cx.hostname);
         node.provision_state = transition.next;
         node.target_provision_state = transition.target;
@@ -96,7 +98,7 @@ impl Engine {
         let before = node.clone();
         change(&mut node)?;
         if node.automated_clean == Some(true) && before.automated_clean != Some(true) {
-            return Err(no_clean_steps());
+            self.refuse_cleaning(&node)?;
         }
         let event = maintenance::changed(&before, &node).map(|event| event.by(&self.inner.cx.hostname));
         self.inner.cx.store.update_node(&mut node, event.as_ref()).await?;
@@ -162,9 +164,7 @@ impl Engine {
                 if verb == Verb::Rebuild {
                     refuse_protected(node)?;
                 }
-                if node.maintenance {
-                    return Err(RequestError::Maintenance { operation: "provisioning", node: node.uuid });
-                }
+                refuse_maintenance(node, "provisioning")?;
                 self.refuse_cleaning(node)?;
                 validate::deployable(&self.inner.cx, node).map_err(|reason| {
                     RequestError::Invalid(format!(
@@ -174,21 +174,43 @@ impl Engine {
                 })
             }
             Verb::Undeploy => refuse_protected(node),
+            Verb::Clean => refuse_maintenance(node, "cleaning"),
+            Verb::Service => refuse_maintenance(node, "service"),
             Verb::Manage
             | Verb::Abort
             | Verb::Inspect
-            | Verb::Clean
             | Verb::Adopt
             | Verb::Rescue
             | Verb::Unrescue
-            | Verb::Unhold
-            | Verb::Service => Ok(()),
+            | Verb::Unhold => Ok(()),
         }
     }
 
     fn refuse_cleaning(&self, node: &Node) -> Result<(), RequestError> {
-        match node.automated_clean.unwrap_or(self.inner.cx.config.automated_clean) {
+        let cx = &self.inner.cx;
+        match node.automated_clean.unwrap_or(cx.config.automated_clean) && !steps::can_clean(node, cx) {
             true => Err(no_clean_steps()),
+            false => Ok(()),
+        }
+    }
+
+    /// So many nodes at once and no more.
+    async fn refuse_crowd(&self, node: &Node, verb: Verb) -> Result<(), RequestError> {
+        use ProvisionState as S;
+        let config = &self.inner.cx.config;
+        let (task, states, most) = match verb {
+            Verb::Deploy | Verb::Rebuild => {
+                ("deployment", vec![S::Deploying, S::WaitCallBack], config.max_concurrent_deploy)
+            }
+            Verb::Undeploy | Verb::Clean | Verb::Provide => {
+                ("cleaning", vec![S::Deleting, S::Cleaning, S::CleanWait], config.max_concurrent_clean)
+            }
+            _ => return Ok(()),
+        };
+        let filter = NodeFilter { provision_states: states, ..NodeFilter::default() };
+        let busy = self.inner.cx.store.node_ids(&filter).await?;
+        match busy.iter().filter(|id| **id != node.uuid).count() >= most as usize {
+            true => Err(RequestError::Crowded { task }),
             false => Ok(()),
         }
     }
@@ -232,6 +254,30 @@ fn refuse_protected(node: &Node) -> Result<(), RequestError> {
     }
 }
 
+/// The state fails itself: its way of failing also stops the machine.
+fn abort(node: &mut Node) -> Result<(), RequestError> {
+    if steps::may_stop_now(node).map_err(not_readable)? {
+        steps::note_abort(node);
+        let reason = steps::aborted(node);
+        process::fail_soon(node, reason);
+    }
+    Ok(())
+}
+
+fn not_readable(failure: Failure) -> RequestError {
+    match failure {
+        Failure::Store(error) => error.into(),
+        Failure::Node(reason) => RequestError::Invalid(reason),
+    }
+}
+
+fn refuse_maintenance(node: &Node, operation: &'static str) -> Result<(), RequestError> {
+    match node.maintenance {
+        true => Err(RequestError::Maintenance { operation, node: node.uuid }),
+        false => Ok(()),
+    }
+}
+
 /// What would be ignored is refused: an operator who asks for a step counts on it.
 fn refuse_arguments(arguments: &Map<String, Value>) -> Result<(), RequestError> {
     let is_empty = |value: &Value| match value {
@@ -241,7 +287,9 @@ fn refuse_arguments(arguments: &Map<String, Value>) -> Result<(), RequestError> 
         Value::String(text) => text.is_empty(),
         Value::Bool(true) | Value::Number(_) => false,
     };
-    match arguments.iter().find(|(name, value)| *name != config_drive::KEY && !is_empty(value)) {
+    const KNOWN: &[&str] =
+        &[config_drive::KEY, "deploy_steps", "clean_steps", "service_steps", "disable_ramdisk"];
+    match arguments.iter().find(|(name, value)| !KNOWN.contains(&name.as_str()) && !is_empty(value)) {
         None => Ok(()),
         Some((name, _)) => Err(RequestError::Invalid(format!(
             "\"{}\" is not supported yet: leave it out.",

@@ -54,7 +54,9 @@ impl Engine {
         }
         match interface.kind {
             "power" | "management" => bmc(&self.inner.cx, node),
+            "boot" if name == "fake" => Ok(()),
             "boot" => bmc(&self.inner.cx, node).and_then(|()| firmware(node)),
+            "deploy" if name == "fake" => Ok(()),
             "deploy" => images(&self.inner.cx, node),
             _ => Ok(()),
         }
@@ -68,10 +70,13 @@ fn unsupported(driver: &str, kind: &str) -> String {
 /// Whether a deploy may start.
 pub(super) fn deployable(cx: &Context, node: &Node) -> Result<(), String> {
     drivers::get(&node.driver).map_err(|error| error.to_string())?;
+    bmc(cx, node)?;
+    if drivers::chosen(node, "deploy") != Some("direct") {
+        return Ok(());
+    }
     if node.disable_power_off {
         return Err("disable_power_off is set, and a deploy must power the machine off".to_owned());
     }
-    bmc(cx, node)?;
     firmware(node)?;
     images(cx, node)
 }

@@ -11,6 +11,7 @@ mod tests;
 use std::{
     collections::HashMap,
     sync::{Arc, LazyLock, Mutex, PoisonError},
+    time::Duration,
 };
 
 use bessemer_proto::ids::NodeId;
@@ -20,10 +21,20 @@ use self::{
     settings::Settings,
 };
 use super::{Bmc, BmcError};
-use crate::node::Node;
+use crate::node::{Dictionary, Node};
 
 /// The keys of `driver_info` that a fake machine knows, with what they mean.
 pub const PROPERTIES: &[(&str, &str)] = settings::PROPERTIES;
+
+/// A random length out of the delay of that key of `driver_info`.
+pub fn delay(info: &Dictionary, key: &str) -> Result<Duration, BmcError> {
+    settings::delay(info, key)
+}
+
+/// `interface.step` of the steps that `driver_info` makes fail.
+pub fn failing_steps(info: &Dictionary) -> Result<Vec<String>, BmcError> {
+    settings::failing_steps(info)
+}
 
 static MACHINES: LazyLock<Mutex<HashMap<NodeId, Arc<Mutex<Truth>>>>> = LazyLock::new(Mutex::default);
 

@@ -32,11 +32,30 @@ pub(super) const PROPERTIES: &[(&str, &str)] = &[
         "Which changes of power are accepted and never happen: power_on, power_off, soft_power_off. Default none.",
     ),
     (
+        "fake_deploy_delay, fake_vendor_delay, fake_bios_delay, fake_firmware_delay",
+        "Seconds that a step of that interface takes, as fake_power_delay. The node waits meanwhile. Default 0.",
+    ),
+    (
+        "fake_fail_step",
+        "Steps that fail when their time is over, separated by commas, such as deploy.deploy or \
+         vendor.log_passthrough. Default none.",
+    ),
+    (
         "fake_boot_devices",
         "The boot devices that the API may choose, separated by commas: pxe, disk, cdrom, bios, uefihttp. \
          Default pxe.",
     ),
 ];
+
+/// A random length out of the delay of that key.
+pub(super) fn delay(info: &Dictionary, key: &str) -> Result<Duration, BmcError> {
+    Ok(Delay::read(info, key)?.draw())
+}
+
+/// `interface.step` of the steps that fail.
+pub(super) fn failing_steps(info: &Dictionary) -> Result<Vec<String>, BmcError> {
+    words(info, "fake_fail_step", |word| word.contains('.').then(|| word.to_owned()))
+}
 
 /// What can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

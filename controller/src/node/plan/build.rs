@@ -48,9 +48,9 @@ pub fn deploy(
     for given in [templates, request] {
         refuse_twins(given)?;
     }
-    let overridden = |step: &GivenStep| request.iter().any(|other| is_same(step, other) && !is_reserved(step));
-    let given: Vec<_> =
-        templates.iter().filter(|step| !overridden(step)).chain(request).cloned().collect();
+    let overridden =
+        |step: &GivenStep| request.iter().any(|other| is_same(step, other) && !is_reserved(step));
+    let given: Vec<_> = templates.iter().filter(|step| !overridden(step)).chain(request).cloned().collect();
     let mut steps = Vec::new();
     for step in &given {
         if (step.interface.as_str(), step.step.as_str()) == ("deploy", "deploy") && step.priority > 0 {
@@ -84,8 +84,7 @@ pub fn by_hand(
     request: &[GivenStep],
     disable_ramdisk: bool,
 ) -> Result<Vec<PlannedStep>, PlanError> {
-    let steps: Vec<_> =
-        request.iter().map(|step| planned(flow, offers, step)).collect::<Result<_, _>>()?;
+    let steps: Vec<_> = request.iter().map(|step| planned(flow, offers, step)).collect::<Result<_, _>>()?;
     match steps.iter().find(|step| disable_ramdisk && step.requires_ramdisk) {
         Some(step) => Err(PlanError::NeedsRamdisk(step.label())),
         None => Ok(steps),

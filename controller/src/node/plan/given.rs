@@ -64,7 +64,9 @@ fn parse(item: &Map<String, Value>, shape: Shape) -> Result<(u32, GivenStep), St
     }
     let on_children = [item.get("execute_on_child_nodes"), item.get("limit_child_node_execution")];
     if on_children.into_iter().flatten().any(|value| !is_empty(value)) {
-        return Err("steps are not executed on child nodes by this controller: ask each child node".to_owned());
+        return Err(
+            "steps are not executed on child nodes by this controller: ask each child node".to_owned()
+        );
     }
     let interface = text(item, "interface")?;
     if !INTERFACES.contains(&interface.as_str()) {

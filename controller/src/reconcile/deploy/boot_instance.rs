@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{DeployStep, Progress};
+use super::{Progress, Step};
 use crate::{
     node::Node,
     reconcile::{context::Context, error::Failure, machine},
@@ -11,7 +11,7 @@ use crate::{
 pub(super) struct BootInstance;
 
 #[async_trait]
-impl DeployStep for BootInstance {
+impl Step for BootInstance {
     async fn run(&self, node: &mut Node, cx: &Context) -> Result<Progress, Failure> {
         let bmc = cx.bmc(node)?;
         machine::power_on(node, &bmc, cx).await?;

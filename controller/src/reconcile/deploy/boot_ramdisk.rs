@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bessemer_proto::boot_parameters::BootParameters;
 use chrono::Utc;
 
-use super::{DeployStep, Progress, Waiting, agent_step, record::Record};
+use super::{Progress, Step, Waiting, agent_step, record::Record};
 use crate::{
     agents::BootTicket,
     bmc::{Bmc, BootSource, MediaKind},
@@ -18,11 +18,11 @@ use crate::{
 pub(super) struct BootRamdisk;
 
 #[async_trait]
-impl DeployStep for BootRamdisk {
+impl Step for BootRamdisk {
     async fn run(&self, node: &mut Node, cx: &Context) -> Result<Progress, Failure> {
         let record = Record::of(node)?;
         if record.booted_at.is_some() && !is_lost(&record, cx).await? {
-            return Ok(if has_session(&record, node, cx) { Progress::Done } else { Progress::AwaitAgent });
+            return Ok(if has_session(&record, node, cx) { Progress::Done } else { Progress::Wait });
         }
         cx.doing(node, "waiting for the image to be found at its source", cx.images.stage_timeout()).await?;
         cx.images.stage(node).await?;
@@ -39,7 +39,7 @@ impl DeployStep for BootRamdisk {
         record.booted_at = Some(Utc::now());
         record.keep(node)?;
         cx.save(node).await?;
-        Ok(Progress::AwaitAgent)
+        Ok(Progress::Wait)
     }
 
     async fn waiting(&self, node: &Node, cx: &Context) -> Result<Waiting, Failure> {

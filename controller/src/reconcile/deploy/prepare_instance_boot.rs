@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bessemer_proto::step::{SetBootEntryArguments, SetBootEntryResult, names::SET_BOOT_ENTRY};
 
 use super::{
-    DeployStep, Progress, Waiting,
+    Progress, Step, Waiting,
     agent_step::{self, Ended},
     record::Record,
 };
@@ -17,7 +17,7 @@ use crate::{
 pub(super) struct PrepareInstanceBoot;
 
 #[async_trait]
-impl DeployStep for PrepareInstanceBoot {
+impl Step for PrepareInstanceBoot {
     async fn run(&self, node: &mut Node, cx: &Context) -> Result<Progress, Failure> {
         match agent_step::ended::<SetBootEntryResult>(node, cx, SET_BOOT_ENTRY).await? {
             None => {
@@ -27,9 +27,9 @@ impl DeployStep for PrepareInstanceBoot {
                 let arguments = SetBootEntryArguments { device: receipt.device, label: None };
                 let within = cx.config.agent_step_timeout;
                 agent_step::start(node, cx, SET_BOOT_ENTRY, &arguments, within).await?;
-                Ok(Progress::AwaitAgent)
+                Ok(Progress::Wait)
             }
-            Some(Ended::NotYet) => Ok(Progress::AwaitAgent),
+            Some(Ended::NotYet) => Ok(Progress::Wait),
             Some(Ended::With(entry)) => {
                 let mut record = Record::of(node)?;
                 record.boot_entry = Some(entry);

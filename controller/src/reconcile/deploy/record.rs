@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{node::Node, reconcile::error::Failure};
 
-pub(super) const KEY: &str = "deploy";
+pub(in crate::reconcile) const KEY: &str = "deploy";
 
 /// Holds no secrets: the API shows it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

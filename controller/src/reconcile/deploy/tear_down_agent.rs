@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bessemer_proto::step::{NoArguments, names::POWER_OFF};
 
-use super::{DeployStep, Progress, agent_step, record::Record};
+use super::{Progress, Step, agent_step, record::Record};
 use crate::{
     bmc::Bmc,
     node::{Node, PowerState},
@@ -17,7 +17,7 @@ use crate::{
 pub(super) struct TearDownAgent;
 
 #[async_trait]
-impl DeployStep for TearDownAgent {
+impl Step for TearDownAgent {
     async fn run(&self, node: &mut Node, cx: &Context) -> Result<Progress, Failure> {
         let bmc = cx.bmc(node)?;
         if bmc.power.state().await? == PowerState::On && !agent_powers_off(node, &bmc, cx).await? {

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bessemer_proto::step::{WriteConfigDriveArguments, WriteConfigDriveResult, names::WRITE_CONFIG_DRIVE};
 
 use super::{
-    DeployStep, Progress, Waiting,
+    Progress, Step, Waiting,
     agent_step::{self, Ended},
     record::Record,
 };
@@ -17,11 +17,11 @@ use crate::{
 pub(super) struct WriteConfigDrive;
 
 #[async_trait]
-impl DeployStep for WriteConfigDrive {
+impl Step for WriteConfigDrive {
     async fn run(&self, node: &mut Node, cx: &Context) -> Result<Progress, Failure> {
         match agent_step::ended::<WriteConfigDriveResult>(node, cx, WRITE_CONFIG_DRIVE).await? {
             None => start(node, cx).await,
-            Some(Ended::NotYet) => Ok(Progress::AwaitAgent),
+            Some(Ended::NotYet) => Ok(Progress::Wait),
             Some(Ended::With(result)) => {
                 tracing::info!(
                     node = %node.uuid, device = result.device, partition = result.partition,
@@ -58,7 +58,7 @@ async fn start(node: &mut Node, cx: &Context) -> Result<Progress, Failure> {
         ca_pem: offer.ca_pem,
     };
     agent_step::start(node, cx, WRITE_CONFIG_DRIVE, &arguments, cx.config.agent_step_timeout).await?;
-    Ok(Progress::AwaitAgent)
+    Ok(Progress::Wait)
 }
 
 /// What is offered lives in memory: after a restart of the controller an agent that was told of it asks in vain, and

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bessemer_proto::step::{WriteImageReceipt, names::WRITE_IMAGE};
 
 use super::{
-    DeployStep, Progress, Waiting,
+    Progress, Step, Waiting,
     agent_step::{self, Ended},
     record::Record,
 };
@@ -16,7 +16,7 @@ use crate::{
 pub(super) struct WriteImage;
 
 #[async_trait]
-impl DeployStep for WriteImage {
+impl Step for WriteImage {
     async fn run(&self, node: &mut Node, cx: &Context) -> Result<Progress, Failure> {
         match agent_step::ended::<WriteImageReceipt>(node, cx, WRITE_IMAGE).await? {
             None => {
@@ -24,9 +24,9 @@ impl DeployStep for WriteImage {
                     .await?;
                 let arguments = cx.images.stage(node).await?;
                 agent_step::start(node, cx, WRITE_IMAGE, &arguments, cx.config.write_image_timeout).await?;
-                Ok(Progress::AwaitAgent)
+                Ok(Progress::Wait)
             }
-            Some(Ended::NotYet) => Ok(Progress::AwaitAgent),
+            Some(Ended::NotYet) => Ok(Progress::Wait),
             Some(Ended::With(receipt)) => {
                 tracing::info!(
                     node = %node.uuid, device = receipt.device.name, digest = %receipt.digest,

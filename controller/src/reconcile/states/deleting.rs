@@ -5,7 +5,9 @@ use async_trait::async_trait;
 use super::State;
 use crate::{
     node::{Node, ProvisionState},
-    reconcile::{allocations, context::Context, deploy, error::Failure, lessee, machine, outcome::Outcome},
+    reconcile::{
+        allocations, context::Context, deploy, error::Failure, lessee, machine, outcome::Outcome, steps,
+    },
 };
 
 pub(super) struct Deleting;
@@ -44,5 +46,5 @@ fn forget_instance(node: &mut Node) {
     node.instance_uuid = None;
     node.instance_name = None;
     lessee::forget(node);
-    deploy::forget(node);
+    steps::forget(node);
 }

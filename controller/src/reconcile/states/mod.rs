@@ -1,15 +1,14 @@
 //! One file per state; this is the list. States that a node rests in have no file: nothing happens there.
 
-mod cleaning;
 mod deleting;
-mod deploying;
+mod stepping;
 mod verifying;
-mod wait_call_back;
 
 use async_trait::async_trait;
 
 use super::{context::Context, error::Failure, outcome::Outcome};
-use crate::node::{Node, ProvisionState};
+use crate::node::{Node, ProvisionState, plan::Flow};
+use stepping::{Held, Waiting, Working};
 
 /// A state in which the controller has something to do.
 #[async_trait]
@@ -26,9 +25,15 @@ pub(crate) trait State: Send + Sync {
 pub(crate) fn of(state: ProvisionState) -> Option<&'static dyn State> {
     Some(match state {
         ProvisionState::Verifying => &verifying::Verifying,
-        ProvisionState::Cleaning => &cleaning::Cleaning,
-        ProvisionState::Deploying => &deploying::Deploying,
-        ProvisionState::WaitCallBack => &wait_call_back::WaitCallBack,
+        ProvisionState::Cleaning => &Working(Flow::Clean),
+        ProvisionState::CleanWait => &Waiting(Flow::Clean),
+        ProvisionState::CleanHold => &Held(Flow::Clean),
+        ProvisionState::Deploying => &Working(Flow::Deploy),
+        ProvisionState::WaitCallBack => &Waiting(Flow::Deploy),
+        ProvisionState::DeployHold => &Held(Flow::Deploy),
+        ProvisionState::Servicing => &Working(Flow::Service),
+        ProvisionState::ServiceWait => &Waiting(Flow::Service),
+        ProvisionState::ServiceHold => &Held(Flow::Service),
         ProvisionState::Deleting => &deleting::Deleting,
         _ => return None,
     })

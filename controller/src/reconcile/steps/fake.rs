@@ -15,8 +15,9 @@ pub(super) fn step_of(step: &PlannedStep) -> Option<&'static dyn Step> {
     if step.step == "trigger_servicewait" {
         return Some(&ServiceWait);
     }
-    let is_offered =
-        drivers::fake_steps().iter().any(|offer| offer.interface == step.interface && offer.step == step.step);
+    let is_offered = drivers::fake_steps()
+        .iter()
+        .any(|offer| offer.interface == step.interface && offer.step == step.step);
     is_offered.then_some(&Fake)
 }
 
@@ -42,7 +43,10 @@ impl Step for Fake {
 
     async fn waiting(&self, node: &Node, _cx: &Context) -> Result<Waiting, Failure> {
         let step = current_of(node)?;
-        pause::waiting(node, format!("waiting as long as fake_{}_delay in driver_info asks for", step.interface))
+        pause::waiting(
+            node,
+            format!("waiting as long as fake_{}_delay in driver_info asks for", step.interface),
+        )
     }
 }
 
@@ -55,7 +59,8 @@ impl Step for ServiceWait {
     async fn waiting(&self, node: &Node, cx: &Context) -> Result<Waiting, Failure> {
         let since = node.provision_updated_at.unwrap_or_else(Utc::now);
         Ok(Waiting::Still {
-            reason: "waiting for what never happens, as trigger_servicewait asks for: only abort ends it".to_owned(),
+            reason: "waiting for what never happens, as trigger_servicewait asks for: only abort ends it"
+                .to_owned(),
             until: since + cx.config.service_timeout(),
         })
     }

@@ -10,17 +10,12 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::{
-    context::Context,
-    deploy,
-    error::Failure,
-    outcome::Outcome,
-};
+use super::{context::Context, deploy, error::Failure, outcome::Outcome};
 use crate::{
     drivers,
     node::{
         Dictionary, Node, ProvisionState,
-        plan::{Flow, PlannedStep, RESERVED},
+        plan::{Flow, PlannedStep},
     },
 };
 pub(super) use plans::{begin, can_clean};
@@ -126,7 +121,7 @@ pub(crate) async fn work(flow: Flow, node: &mut Node, cx: &Context) -> Result<Ou
                 tracing::info!(node = %node.uuid, flow = flow.as_str(), step = step.label(), "step done");
                 // What the step kept may say that it is to be the last one.
                 if current(flow, node)?.is_some_and(|step| step.abort_after) {
-                    node.driver_internal_info.insert(ABORTED.to_owned(), json!(true));
+                    note_abort(node);
                     return Ok(Outcome::fail(format!(
                         "{} after step {}, which could not be interrupted",
                         aborted(node),
@@ -182,6 +177,11 @@ pub(crate) async fn clean_up(flow: Flow, node: &mut Node, cx: &Context) {
 /// Notes that what fails next was asked for.
 pub(super) fn note_abort(node: &mut Node) {
     node.driver_internal_info.insert(ABORTED.to_owned(), json!(true));
+}
+
+/// Takes that back.
+pub(super) fn forget_abort(node: &mut Node) {
+    node.driver_internal_info.remove(ABORTED);
 }
 
 /// The first words of the reason when somebody says `abort`.
@@ -320,9 +320,4 @@ fn in_step(flow: Flow, step: &PlannedStep, failure: Failure) -> Failure {
         Failure::Node(reason) => Failure::Node(format!("{flow} step {} failed: {reason}", step.label())),
         store @ Failure::Store(_) => store,
     }
-}
-
-/// Whether a step of that name is one of the controller's own.
-fn is_reserved(name: &str) -> bool {
-    RESERVED.iter().any(|offer| offer.step == name)
 }

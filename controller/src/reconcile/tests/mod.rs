@@ -7,6 +7,7 @@ mod machine;
 mod power;
 mod recovery;
 mod requests;
+mod steps;
 mod watch;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -197,6 +198,7 @@ impl Life {
             images,
             config_drives,
             open_bmc: Arc::new(move |node| match node.driver_info.contains_key("redfish_address") {
+                _ if node.driver == "fake-hardware" => crate::bmc::open(node),
                 true => Ok(bmc.bmc()),
                 false => Err(BmcError::DriverInfo("redfish_address is missing in driver_info".into())),
             }),

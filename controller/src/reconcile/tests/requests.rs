@@ -45,9 +45,14 @@ async fn what_a_deploy_lacks_is_said_at_once() {
     assert!(error.contains("capability boot_mode:x is not known"), "{error}");
     let error = edit(|node| node.maintenance = true).await;
     assert!(error.contains("provisioning operation can't be performed"), "{error}");
+    let well = |node: &mut Node| {
+        node.maintenance = false;
+        Ok(())
+    };
+    world.engine.edit(id, well).await.unwrap();
     let arguments = json!({"configdrive": {"user_data": "x"}, "deploy_steps": [{}]});
     let refused = world.engine.provision(id, Verb::Deploy, arguments.as_object().unwrap()).await;
-    assert!(sentence_of(refused).contains("\"deploy_steps\" is not supported yet"));
+    assert!(sentence_of(refused).starts_with("Invalid deploy_steps: step 1: interface must be"));
     let arguments = json!({"configdrive": "H4sI"});
     let refused = world.engine.provision(id, Verb::Deploy, arguments.as_object().unwrap()).await;
     assert!(sentence_of(refused).contains("not of whole gzip data"));
@@ -79,13 +84,15 @@ async fn cleaning_that_would_erase_nothing_is_refused() {
         Ok(())
     };
     let refused = world.engine.edit(id, clean).await.map(drop);
-    assert!(sentence_of(refused).contains("there are no clean steps yet"));
+    assert!(sentence_of(refused).contains("there are no clean steps for this node"));
     assert_eq!(world.node(id).await.automated_clean, None);
     let mut node = world.node(id).await;
     node.automated_clean = Some(true);
     node.provision_state = ProvisionState::Manageable;
     world.store.update_node(&mut node, None).await.unwrap();
-    assert!(sentence_of(world.ask(id, Verb::Provide).await).contains("there are no clean steps yet"));
+    assert!(
+        sentence_of(world.ask(id, Verb::Provide).await).contains("there are no clean steps for this node")
+    );
 }
 
 #[tokio::test]
