@@ -307,10 +307,12 @@ async fn killed_when(verb: Verb, is_so: impl Fn(&Node) -> bool) {
     is_over(&node);
 }
 
+type StepField = fn(&Node) -> &Map<String, Value>;
+
 #[tokio::test]
 async fn a_controller_killed_at_each_step_of_a_cleaning_or_service_goes_on() {
     for verb in [Verb::Clean, Verb::Service] {
-        let (key, field): (_, fn(&Node) -> &Map<String, Value>) = match verb {
+        let (key, field): (_, StepField) = match verb {
             Verb::Clean => ("clean_step_index", |node| &node.clean_step),
             _ => ("service_step_index", |node| &node.service_step),
         };
