@@ -1,6 +1,7 @@
 //! Hardware types: visible lists of interfaces, with Ironic's names. An interface is listed when it exists.
 
 mod fake;
+mod manual;
 mod redfish;
 mod steps;
 
@@ -82,7 +83,7 @@ pub enum DriverError {
 /// All hardware types.
 #[must_use]
 pub fn all() -> &'static [Driver] {
-    const ALL: &[Driver] = &[fake::DRIVER, redfish::DRIVER];
+    const ALL: &[Driver] = &[fake::DRIVER, manual::DRIVER, redfish::DRIVER];
     ALL
 }
 
@@ -178,6 +179,9 @@ mod tests {
         assert!(refused("boot", "ipxe").contains("does not support boot interface ipxe"));
         assert!(refused("soup", "x").contains("no soup_interface"));
         let unknown = complete(&mut Node::new("ipmi")).unwrap_err().to_string();
-        assert!(unknown.contains("hardware type(s): ipmi. Known are: fake-hardware, redfish"), "{unknown}");
+        assert!(
+            unknown.contains("hardware type(s): ipmi. Known are: fake-hardware, manual-management, redfish"),
+            "{unknown}"
+        );
     }
 }

@@ -64,7 +64,12 @@ impl Engine {
         if verb == Verb::Unhold {
             steps::release(&mut node).map_err(not_readable)?;
         }
-        steps::begin(&mut node, verb, arguments, &[])?;
+        let arguments = steps::with_runbook(&node, verb, arguments, &self.inner.cx).await?;
+        let templates = match verb {
+            Verb::Deploy | Verb::Rebuild => steps::templates(&node, &self.inner.cx).await?,
+            _ => Vec::new(),
+        };
+        steps::begin(&mut node, verb, &arguments, &templates)?;
         let event = HistoryEvent::moved(&node, transition.next, None).by(&self.inner.cx.hostname);
         node.provision_state = transition.next;
         node.target_provision_state = transition.target;
@@ -288,7 +293,7 @@ fn refuse_arguments(arguments: &Map<String, Value>) -> Result<(), RequestError> 
         Value::Bool(true) | Value::Number(_) => false,
     };
     const KNOWN: &[&str] =
-        &[config_drive::KEY, "deploy_steps", "clean_steps", "service_steps", "disable_ramdisk"];
+        &[config_drive::KEY, "deploy_steps", "clean_steps", "service_steps", "disable_ramdisk", "runbook"];
     match arguments.iter().find(|(name, value)| !KNOWN.contains(&name.as_str()) && !is_empty(value)) {
         None => Ok(()),
         Some((name, _)) => Err(RequestError::Invalid(format!(

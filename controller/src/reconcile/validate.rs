@@ -57,6 +57,7 @@ impl Engine {
             "boot" if name == "fake" => Ok(()),
             "boot" => bmc(&self.inner.cx, node).and_then(|()| firmware(node)),
             "deploy" if name == "fake" => Ok(()),
+            "deploy" if name == "noop" => Err(unsupported(driver, "deploy")),
             "deploy" => images(&self.inner.cx, node),
             _ => Ok(()),
         }
@@ -71,8 +72,10 @@ fn unsupported(driver: &str, kind: &str) -> String {
 pub(super) fn deployable(cx: &Context, node: &Node) -> Result<(), String> {
     drivers::get(&node.driver).map_err(|error| error.to_string())?;
     bmc(cx, node)?;
-    if drivers::chosen(node, "deploy") != Some("direct") {
-        return Ok(());
+    match drivers::chosen(node, "deploy") {
+        Some("direct") => {}
+        Some("fake") => return Ok(()),
+        _ => return Err(unsupported(&node.driver, "deploy")),
     }
     if node.disable_power_off {
         return Err("disable_power_off is set, and a deploy must power the machine off".to_owned());

@@ -2,6 +2,7 @@
 //! what the step under way needs to be resumed live in the node's `driver_internal_info`.
 
 mod fake;
+mod named;
 mod pause;
 mod plans;
 mod reserved;
@@ -18,6 +19,7 @@ use crate::{
         plan::{Flow, PlannedStep},
     },
 };
+pub(super) use named::{templates, with_runbook};
 pub(super) use plans::{begin, can_clean};
 
 /// In `driver_internal_info` while an abort is carried out: the failure is no fault of the machine.

@@ -186,3 +186,57 @@ impl World {
         }
     }
 }
+
+/// A fake node that was put into a state by hand.
+async fn put(world: &World, state: ProvisionState) -> NodeId {
+    let mut node = Node::new("fake-hardware");
+    crate::drivers::complete(&mut node).unwrap();
+    node.provision_state = state;
+    node.target_provision_state = state.row().target;
+    world.store.create_node(&node).await.unwrap();
+    node.uuid
+}
+
+#[tokio::test]
+async fn each_verb_does_in_each_state_what_the_table_says_and_nothing_else() {
+    let world = World::with(|config| {
+        config.check_provision_state_interval = 3600;
+        config.max_concurrent_clean = 1000;
+        config.max_concurrent_deploy = 1000;
+    })
+    .await;
+    let steps = json!([{"interface": "bios", "step": "factory_reset"}]);
+    for (state, verb) in ProvisionState::ALL.iter().flat_map(|s| Verb::ALL.iter().map(move |v| (*s, *v))) {
+        let id = put(&world, state).await;
+        let mut arguments = json!({});
+        match verb {
+            Verb::Clean => arguments["clean_steps"] = steps.clone(),
+            Verb::Service => arguments["service_steps"] = steps.clone(),
+            Verb::Rescue => arguments["rescue_password"] = json!("x"),
+            _ => {}
+        }
+        let said = world.engine.provision(id, verb, arguments.as_object().unwrap()).await;
+        let Some(transition) = state.next(verb, state.row().target) else {
+            let sentence = sentence_of(said);
+            let action = format!("The requested action \"{verb}\" can not be performed on node \"{id}\"");
+            assert_eq!(sentence, format!("{action} while it is in state \"{state}\"."));
+            assert_eq!(world.node(id).await.provision_state, state);
+            continue;
+        };
+        if crate::reconcile::states::of(transition.next).is_none() && transition.next.is_moving() {
+            assert!(matches!(said, Err(RequestError::Unsupported { .. })), "{state} {verb}");
+            continue;
+        }
+        said.unwrap_or_else(|error| panic!("{state} {verb}: {error}"));
+        // How it goes on there is tested elsewhere.
+        let went = |events: &[crate::store::HistoryEvent]| {
+            events.iter().any(|event| event.from == state && event.to == transition.next)
+        };
+        let found = tokio::time::timeout(Duration::from_secs(20), async {
+            while !went(&world.store.history(id, 100).await.unwrap()) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        assert!(found.await.is_ok(), "{state} {verb}: {:?}", world.node(id).await);
+    }
+}

@@ -325,3 +325,49 @@ async fn a_controller_killed_at_each_step_of_a_cleaning_or_service_goes_on() {
         join_all(places.chain(steps)).await;
     }
 }
+
+#[tokio::test]
+async fn templates_and_runbooks_run_on_nodes_with_their_traits() {
+    let world = World::new().await;
+    let id = fake(&world, json!({"fake_bios_delay": 0.2})).await;
+    let template = json!({
+        "uuid": uuid::Uuid::new_v4(), "name": "CUSTOM_RESET",
+        "steps": [{"interface": "bios", "step": "factory_reset", "args": {}, "priority": 150}],
+    });
+    let template: crate::node::deploy_template::DeployTemplate = serde_json::from_value(template).unwrap();
+    world.store.create_resource(&template).await.unwrap();
+    let runbook = json!({
+        "uuid": uuid::Uuid::new_v4(), "name": "CUSTOM_BOOK", "traits": ["CUSTOM_BOOK"],
+        "steps": [
+            {"interface": "power", "step": "power_off", "args": {}, "order": 2},
+            {"interface": "power", "step": "power_on", "args": {}, "order": 1},
+        ],
+    });
+    let runbook: crate::node::runbook::Runbook = serde_json::from_value(runbook).unwrap();
+    world.store.create_resource(&runbook).await.unwrap();
+
+    let book = json!({"runbook": "CUSTOM_BOOK"});
+    let refused = ask_with(&world, id, Verb::Clean, book.clone()).await.unwrap_err().to_string();
+    assert!(refused.contains("has not been approved"), "{refused}");
+    let gone = ask_with(&world, id, Verb::Clean, json!({"runbook": "CUSTOM_GONE"})).await;
+    assert!(matches!(gone, Err(RequestError::Store(crate::store::StoreError::NotFound { .. }))));
+    set(&world, id, |node| node.traits = vec!["CUSTOM_BOOK".to_owned()]).await;
+    let both = json!({"runbook": "CUSTOM_BOOK", "clean_steps": listed(&["power.power_on"])});
+    assert!(ask_with(&world, id, Verb::Clean, both).await.unwrap_err().to_string().contains("not both"));
+    ask_with(&world, id, Verb::Clean, book).await.unwrap();
+    let node = world.reaches(id, ProvisionState::Manageable).await;
+    assert_eq!(node.power_state, Some(PowerState::Off));
+
+    world.ask(id, Verb::Provide).await.unwrap();
+    world.reaches(id, ProvisionState::Available).await;
+    let wants = |node: &mut Node| drop(node.instance_info.insert("traits".into(), json!(["CUSTOM_RESET"])));
+    set(&world, id, wants).await;
+    let refused = world.ask(id, Verb::Deploy).await.unwrap_err().to_string();
+    assert!(refused.ends_with("is missing traits CUSTOM_RESET"), "{refused}");
+    set(&world, id, |node| node.traits.push("CUSTOM_RESET".to_owned())).await;
+    world.ask(id, Verb::Deploy).await.unwrap();
+    let waits = world.until(id, |node| node.wait_reason.is_some()).await;
+    assert_eq!(waits.deploy_step["step"], "factory_reset");
+    assert_eq!(waits.driver_internal_info["deploy_steps"][1]["step"], "deploy");
+    world.reaches(id, ProvisionState::Active).await;
+}
