@@ -223,7 +223,13 @@ async fn each_verb_does_in_each_state_what_the_table_says_and_nothing_else() {
             assert_eq!(world.node(id).await.provision_state, state);
             continue;
         };
-        if crate::reconcile::states::of(transition.next).is_none() && transition.next.is_moving() {
+        let has_work =
+            |state: ProvisionState| crate::reconcile::states::of(state).is_some() || !state.is_moving();
+        if !has_work(state) && verb == Verb::Abort {
+            // No node comes here, so nobody carries the abort out.
+            continue;
+        }
+        if !has_work(transition.next) {
             assert!(matches!(said, Err(RequestError::Unsupported { .. })), "{state} {verb}");
             continue;
         }
