@@ -96,6 +96,9 @@ pub enum AppError {
     /// Signals cannot be caught.
     #[error("signals cannot be caught")]
     Signals(#[source] io::Error),
+    /// Another controller works with the database by now.
+    #[error("another controller took the database over while the connection to it was broken")]
+    Overtaken,
     /// A server ended though nobody told it to.
     #[error("the server for {0} ended: see the log")]
     Ended(&'static str),
@@ -137,6 +140,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
         biased;
         () = stop.cancelled() => Ok(()),
         Some(ended) = servers.join_next() => Err(AppError::Ended(why(ended))),
+        () = store.lost() => Err(AppError::Overtaken),
     };
     stop.cancel();
     drain(&config, &engine, servers).await;
@@ -171,7 +175,7 @@ fn why(ended: Result<Ended, JoinError>) -> &'static str {
 
 impl Rooms {
     async fn open(config: &Config, endpoints: &Endpoints) -> Result<Self, AppError> {
-        let store = Store::open(&config.resolve(Path::new("bessemer.db"))).await?;
+        let store = Store::start(&config.store, &config.state_dir).await?;
         // Before the engine, which already writes history as it starts.
         let resolve = |path: &Path| config.resolve(path);
         let notifications = Arc::new(Notifications::start(&config.notifications, &store, resolve).await?);

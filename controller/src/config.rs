@@ -13,7 +13,7 @@ use std::{
 use serde::Deserialize;
 use toml::de::DeTable;
 
-use crate::{agents, api, boot, files, image, notify, reconcile};
+use crate::{agents, api, boot, files, image, notify, reconcile, store};
 
 const MAX_BYTES: u64 = 1024 * 1024;
 
@@ -27,6 +27,8 @@ pub struct Config {
     /// Name or address that BMCs and agents reach this controller by. Default: this machine's address on its
     /// default route, else `127.0.0.1`.
     pub advertise_address: Option<String>,
+    /// The `[store]` section.
+    pub store: store::Config,
     /// The `[api]` section.
     pub api: api::Config,
     /// The `[agents]` section.
@@ -141,6 +143,7 @@ impl Default for Config {
         Self {
             state_dir: "/var/lib/bessemer".into(),
             advertise_address: None,
+            store: store::Config::default(),
             api: api::Config::default(),
             agents: agents::Config::default(),
             files: files::Config::default(),
@@ -155,6 +158,7 @@ impl Default for Config {
 impl Config {
     /// Refuses what cannot work.
     fn check(&self) -> Result<(), String> {
+        self.store.check().map_err(|error| error.to_string())?;
         self.api.check().map_err(|error| error.to_string())?;
         self.conductor.check().map_err(|error| error.to_string())?;
         self.notifications.check().map_err(|error| error.to_string())?;

@@ -21,14 +21,14 @@ use super::{
     layers::to_the_end,
     links::Context,
     node_patch::{self, NodePatch},
-    node_view::{Live, document, view},
+    node_view::{Live, view},
     query::{Columns, Page, Query},
     resources::chassis,
 };
 use crate::{
     node::{Node, ProvisionState},
     reconcile::RequestError,
-    store::{NodeFilter, StoreError},
+    store::{NodeFilter, NodeQuery, StoreError},
 };
 
 pub(super) fn routes() -> Router<State> {
@@ -86,8 +86,8 @@ pub(super) async fn list_of_chassis(
 
 /// Whether a chassis has nodes.
 pub(super) async fn any_in_chassis(state: &State, chassis: Uuid) -> Result<bool, ApiError> {
-    let (nodes, chassis) = (state.store.nodes(&NodeFilter::default()).await?, chassis.to_string());
-    Ok(nodes.iter().any(|node| node.chassis_uuid.as_deref() == Some(chassis.as_str())))
+    let filter = NodeFilter { chassis_uuid: Some(chassis.to_string()), ..NodeFilter::default() };
+    Ok(!state.store.node_ids(&filter).await?.is_empty())
 }
 
 async fn listing(
@@ -100,19 +100,30 @@ async fn listing(
     let sortable: Vec<_> =
         fields::known(NODE, context.version).into_iter().filter(|n| !NODE_UNSORTABLE.contains(n)).collect();
     let page: Page = query.page(state.config.max_limit, &sortable)?;
-    let wanted = Wanted::read(&mut query, state, context).await?;
+    let filter = wanted(&mut query, state, context).await?;
     let mut arguments = query.finish()?;
     if columns.are_default {
         arguments.push(("fields", columns.names.join(",")));
     }
     let columns = columns.names;
-    // A marker may name a node that the filter no longer matches.
-    let filter = if page.has_marker() { NodeFilter::default() } else { wanted.filter.clone() };
-    let nodes = state.store.nodes(&filter).await?;
-    let key = |node: &Node, name: &str| document(node).remove(name).unwrap_or_default();
-    let (nodes, full) = page
-        .cut(nodes, |node| node.uuid.to_string(), key, |node| wanted.matches(node))
-        .map_err(|marker| ApiError::not_found(format!("Node {marker} could not be found.")))?;
+    let nodes = match filter {
+        Some(filter) => {
+            let secret = ["driver_info", "instance_info"];
+            state
+                .store
+                .page_of_nodes(&NodeQuery {
+                    filter,
+                    without_secrets: !columns.iter().any(|name| secret.contains(name)),
+                    sort_key: fields::find(NODE, page.sort_key()).map(|field| field.name),
+                    descending: page.is_descending(),
+                    marker: page.marker().map(str::to_owned),
+                    limit: u32::try_from(page.limit()).ok(),
+                })
+                .await?
+        }
+        None => Vec::new(),
+    };
+    let full = nodes.len() == page.limit();
     let mut rows = Vec::with_capacity(nodes.len());
     for node in &nodes {
         let live = if columns.contains(&"driver_internal_info") {
@@ -130,101 +141,50 @@ async fn listing(
     Ok(Json(answer))
 }
 
-/// Which nodes a listing shows.
-#[derive(Debug, Default)]
-struct Wanted {
-    filter: NodeFilter,
-    /// A field and the text it must have.
-    texts: Vec<(&'static str, String)>,
-    retired: Option<bool>,
-    description_contains: Option<String>,
-    children: bool,
-    conductor: bool,
-}
-
-impl Wanted {
-    async fn read(query: &mut Query, state: &State, context: &Context) -> Result<Self, ApiError> {
-        let mut wanted = Self::default();
-        for name in [
-            "fault",
-            "conductor_group",
-            "owner",
-            "lessee",
-            "shard",
-            "instance_name",
-            "chassis_uuid",
-            "driver",
-            "resource_class",
-            "instance_uuid",
-        ] {
-            let Some(text) = query.text(name) else { continue };
-            if fields::find(NODE, name).is_some_and(|field| !context.version.has(field.since)) {
-                return Err(ApiError::too_old(&format!("the argument {name}")));
+/// Which nodes a listing shows; `None` when there can be none.
+async fn wanted(query: &mut Query, state: &State, context: &Context) -> Result<Option<NodeFilter>, ApiError> {
+    let mut text = |name: &'static str| -> Result<Option<String>, ApiError> {
+        let Some(text) = query.text(name) else { return Ok(None) };
+        match fields::find(NODE, name) {
+            Some(field) if !context.version.has(field.since) => {
+                Err(ApiError::too_old(&format!("the argument {name}")))
             }
-            wanted.texts.push((name, text));
+            _ => Ok(Some(text)),
         }
-        if let Some((_, uuid)) = wanted.texts.iter().find(|(name, _)| *name == "chassis_uuid") {
-            chassis::exists(state, uuid).await.map_err(|error| error.with_status(StatusCode::NOT_FOUND))?;
-        }
-        let text = |name: &str| wanted.texts.iter().find(|(n, _)| *n == name).map(|(_, text)| text.clone());
-        let filter = NodeFilter {
-            provision_states: Vec::new(),
-            driver: text("driver"),
-            resource_class: text("resource_class"),
-            instance_uuid: text("instance_uuid"),
-            associated: query.boolean("associated")?,
-            maintenance: query.boolean("maintenance")?,
-        };
-        wanted.filter = filter;
-        if let Some(name) = query.text("provision_state") {
-            let state = name.parse::<ProvisionState>();
-            let state =
-                state.map_err(|_| ApiError::bad(format!("Provision state \"{name}\" is not valid")))?;
-            wanted.filter.provision_states.push(state);
-        }
-        wanted.retired = query.boolean("retired")?;
-        wanted.description_contains = query.text("description_contains").map(|text| text.to_lowercase());
-        wanted.conductor = query.text("conductor").is_none_or(|name| name == state.hostname);
-        wanted.children = query.boolean("include_children")?.unwrap_or(!context.version.has(83));
-        if let Some(ident) = query.text("parent_node") {
-            let parent = state.store.node(&ident).await?;
-            wanted.texts.push(("parent_node", parent.uuid.to_string()));
-            wanted.children = true;
-        }
-        Ok(wanted)
+    };
+    let mut filter = NodeFilter {
+        fault: text("fault")?,
+        conductor_group: text("conductor_group")?,
+        owner: text("owner")?,
+        lessee: text("lessee")?,
+        instance_name: text("instance_name")?,
+        chassis_uuid: text("chassis_uuid")?,
+        driver: text("driver")?,
+        resource_class: text("resource_class")?,
+        instance_uuid: text("instance_uuid")?,
+        shards: text("shard")?.map(|names| names.split(',').map(str::to_owned).collect()).unwrap_or_default(),
+        description_contains: text("description_contains")?,
+        ..NodeFilter::default()
+    };
+    if let Some(uuid) = &filter.chassis_uuid {
+        chassis::exists(state, uuid).await.map_err(|error| error.with_status(StatusCode::NOT_FOUND))?;
     }
-
-    fn matches(&self, node: &Node) -> bool {
-        let is = |asked: Option<bool>, actual: bool| asked.is_none_or(|asked| asked == actual);
-        let states = &self.filter.provision_states;
-        self.conductor
-            && (self.children || node.parent_node.is_none())
-            && (states.is_empty() || states.contains(&node.provision_state))
-            && is(self.filter.associated, node.instance_uuid.is_some())
-            && is(self.filter.maintenance, node.maintenance)
-            && is(self.retired, node.retired)
-            && self.description_contains.as_ref().is_none_or(|part| {
-                node.description.as_ref().is_some_and(|text| text.to_lowercase().contains(part))
-            })
-            && self.texts.iter().all(|(name, text)| field_text(node, name) == Some(text.as_str()))
+    filter.associated = query.boolean("associated")?;
+    filter.maintenance = query.boolean("maintenance")?;
+    filter.retired = query.boolean("retired")?;
+    filter.sharded = query.boolean("sharded")?;
+    if let Some(name) = query.text("provision_state") {
+        let state = name.parse::<ProvisionState>();
+        let state = state.map_err(|_| ApiError::bad(format!("Provision state \"{name}\" is not valid")))?;
+        filter.provision_states.push(state);
     }
-}
-
-fn field_text<'a>(node: &'a Node, name: &str) -> Option<&'a str> {
-    match name {
-        "fault" => node.fault.as_deref(),
-        "conductor_group" => Some(&node.conductor_group),
-        "owner" => node.owner.as_deref(),
-        "lessee" => node.lessee.as_deref(),
-        "shard" => node.shard.as_deref(),
-        "instance_name" => node.instance_name.as_deref(),
-        "chassis_uuid" => node.chassis_uuid.as_deref(),
-        "driver" => Some(&node.driver),
-        "resource_class" => node.resource_class.as_deref(),
-        "instance_uuid" => node.instance_uuid.as_deref(),
-        "parent_node" => node.parent_node.as_deref(),
-        _ => None,
+    filter.parents_only = !query.boolean("include_children")?.unwrap_or(!context.version.has(83));
+    if let Some(ident) = query.text("parent_node") {
+        filter.parent_node = Some(state.store.node(&ident).await?.uuid.to_string());
+        filter.parents_only = false;
     }
+    let ours = query.text("conductor").is_none_or(|name| name == state.hostname);
+    Ok(ours.then_some(filter))
 }
 
 // === one node ===

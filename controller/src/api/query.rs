@@ -157,9 +157,24 @@ impl Query {
 }
 
 impl Page {
-    /// Whether the page starts after a marker.
-    pub(super) fn has_marker(&self) -> bool {
-        self.marker.is_some()
+    /// How many rows at most.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// The row that the page comes after.
+    pub(super) fn marker(&self) -> Option<&str> {
+        self.marker.as_deref()
+    }
+
+    /// The field to sort by; `id` is the order of creation.
+    pub(super) fn sort_key(&self) -> &str {
+        &self.sort_key
+    }
+
+    /// Whether the order is from the last to the first.
+    pub(super) fn is_descending(&self) -> bool {
+        self.descending
     }
 
     /// Sorts `rows` (in order of creation) and cuts the asked page out of those to keep. True when there may be

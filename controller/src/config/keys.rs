@@ -8,13 +8,14 @@ use serde::{
 use toml::de::DeTable;
 
 use super::Config;
-use crate::{agents, api, boot, files, image, notify, reconcile};
+use crate::{agents, api, boot, files, image, notify, reconcile, store};
 
 /// Says which keys a section has.
 type Keys = fn() -> &'static [&'static str];
 
 /// The sections and their keys, in the order of the documentation.
 pub(super) const SECTIONS: &[(&str, Keys)] = &[
+    ("store", keys_of::<store::Config>),
     ("api", keys_of::<api::Config>),
     ("agents", keys_of::<agents::Config>),
     ("files", keys_of::<files::Config>),

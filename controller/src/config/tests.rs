@@ -81,6 +81,7 @@ fn an_ipv6_address_is_advertised_in_brackets() {
 /// Where each section's `Config` is written down, with the doc comments that the documentation is made of.
 const SOURCES: &[(&str, &str)] = &[
     ("", include_str!("../config.rs")),
+    ("store", include_str!("../store/config.rs")),
     ("api", include_str!("../api/mod.rs")),
     ("agents", include_str!("../agents/mod.rs")),
     ("files", include_str!("../files.rs")),

@@ -4,10 +4,13 @@ use bessemer_proto::ids::NodeId;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use sqlx::{Row as _, Sqlite, Transaction, sqlite::SqliteRow};
 use uuid::{Builder, Uuid};
 
-use super::{Store, StoreError, corrupt, database, time_of, unreadable};
+use super::{
+    Store, StoreError, corrupt,
+    db::{Row, Sql},
+    time_of, unreadable,
+};
 use crate::node::{Node, ProvisionState, events};
 
 /// Lines of history kept per node, as in Ironic.
@@ -108,33 +111,28 @@ impl HistoryEvent {
 impl Store {
     /// A node's history, newest first.
     pub async fn history(&self, node: NodeId, limit: u32) -> Result<Vec<HistoryEvent>, StoreError> {
-        let rows = sqlx::query(
+        let sql = Sql::new(
             "SELECT time, from_state, to_state, error, details FROM history WHERE node = $1 \
              ORDER BY seq DESC LIMIT $2",
-        )
-        .bind(node.to_string())
-        .bind(i64::from(limit))
-        .fetch_all(&self.inner.read)
-        .await
-        .map_err(database("read a node's history"))?;
+        );
+        let sql = sql.with(node.to_string()).with(limit);
+        let rows = self.inner.db.rows("read a node's history", &sql).await?;
         rows.iter().map(|row| event_of(node, row)).collect()
     }
 }
 
-fn event_of(node: NodeId, row: &SqliteRow) -> Result<HistoryEvent, StoreError> {
+fn event_of(node: NodeId, row: &Row) -> Result<HistoryEvent, StoreError> {
     let ident = node.to_string();
     let state = |column| -> Result<ProvisionState, StoreError> {
-        let text: &str = row.try_get(column).map_err(database("read a node's history"))?;
+        let text = row.text(column)?;
         text.parse().map_err(|error| unreadable("History of node", &ident, error))
     };
-    let micros = row.try_get(0).map_err(database("read a node's history"))?;
-    let (from, to) = (state(1)?, state(2)?);
-    let details: Option<&str> = row.try_get(4).map_err(database("read a node's history"))?;
-    let details = match details {
+    let (micros, from, to) = (row.number(0)?, state(1)?, state(2)?);
+    let details = match row.maybe_text(4)? {
         Some(text) => serde_json::from_str(text).map_err(corrupt("History of node", &ident))?,
         None => derived(node, micros, from, to),
     };
-    let error = row.try_get(3).map_err(database("read a node's history"))?;
+    let error = row.maybe_text(3)?.map(str::to_owned);
     Ok(HistoryEvent { time: time_of(micros), from, to, error, details })
 }
 
@@ -155,34 +153,23 @@ fn derived(node: NodeId, micros: i64, from: ProvisionState, to: ProvisionState) 
     }
 }
 
-pub(super) async fn add(
-    transaction: &mut Transaction<'_, Sqlite>,
-    node: NodeId,
-    event: &HistoryEvent,
-) -> Result<(), StoreError> {
+/// The statements that add a line.
+pub(super) fn lines(node: NodeId, event: &HistoryEvent) -> Result<[Sql; 2], StoreError> {
     let details =
         serde_json::to_string(&event.details).map_err(corrupt("History of node", &node.to_string()))?;
-    sqlx::query(
+    let insert = Sql::new(
         "INSERT INTO history (node, time, from_state, to_state, error, details) \
          VALUES ($1, $2, $3, $4, $5, $6)",
     )
-    .bind(node.to_string())
-    .bind(event.time.timestamp_micros())
-    .bind(event.from.as_str())
-    .bind(event.to.as_str())
-    .bind(&event.error)
-    .bind(details)
-    .execute(&mut **transaction)
-    .await
-    .map_err(database("add to a node's history"))?;
-    sqlx::query(
+    .with(node.to_string())
+    .with(event.time.timestamp_micros())
+    .with(event.from.as_str())
+    .with(event.to.as_str())
+    .with(&event.error)
+    .with(details);
+    let trim = Sql::new(
         "DELETE FROM history WHERE node = $1 AND seq <= \
          (SELECT seq FROM history WHERE node = $1 ORDER BY seq DESC LIMIT 1 OFFSET $2)",
-    )
-    .bind(node.to_string())
-    .bind(LINES)
-    .execute(&mut **transaction)
-    .await
-    .map(drop)
-    .map_err(database("trim a node's history"))
+    );
+    Ok([insert, trim.with(node.to_string()).with(LINES)])
 }

@@ -4,9 +4,12 @@ use bessemer_proto::{
     ids::{BootId, NodeId},
     v1::LogRecord,
 };
-use sqlx::Row as _;
 
-use super::{LogLine, Store, StoreError, database, unreadable};
+use super::{
+    LogLine, Store, StoreError,
+    db::{Sql, Value},
+    unreadable,
+};
 
 const LINES_PER_NODE: i64 = 10_000;
 /// SQLite takes 32,766 parameters in a statement.
@@ -24,62 +27,57 @@ impl Store {
             return Ok(());
         }
         let (node, boot) = (node.to_string(), boot.to_string());
-        let mut transaction = self.begin("add to an agent's log").await?;
-        for part in records.chunks(ROWS_PER_STATEMENT) {
-            let mut query = sqlx::QueryBuilder::new(
-                "INSERT INTO agent_log (node, boot, time_ms, level, target, message) ",
-            );
-            query.push_values(part, |mut row, record| {
-                row.push_bind(node.as_str())
-                    .push_bind(boot.as_str())
-                    .push_bind(record.time_ms)
-                    .push_bind(i64::from(record.level))
-                    .push_bind(record.target.as_str())
-                    .push_bind(record.message.as_str());
-            });
-            query.build().execute(&mut *transaction).await.map_err(database("add to an agent's log"))?;
-        }
-        sqlx::query(
+        let mut all: Vec<Sql> =
+            records.chunks(ROWS_PER_STATEMENT).map(|part| insert(&node, &boot, part)).collect();
+        let trim = Sql::new(
             "DELETE FROM agent_log WHERE node = $1 AND id <= \
              (SELECT id FROM agent_log WHERE node = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)",
         )
-        .bind(&node)
-        .bind(LINES_PER_NODE)
-        .execute(&mut *transaction)
-        .await
-        .map_err(database("trim an agent's log"))?;
-        transaction.commit().await.map_err(database("add to an agent's log"))
+        .with(node.as_str())
+        .with(LINES_PER_NODE);
+        all.push(trim);
+        self.inner.db.write("add to an agent's log", &all).await.map(drop)
     }
 
     /// Log lines of a node with an id above `after`, oldest first.
     pub async fn log(&self, node: NodeId, after: i64, limit: u32) -> Result<Vec<LogLine>, StoreError> {
-        let read = database("read an agent's log");
-        let rows = sqlx::query(
+        let sql = Sql::new(
             "SELECT id, boot, time_ms, level, target, message FROM agent_log \
              WHERE node = $1 AND id > $2 ORDER BY id LIMIT $3",
-        )
-        .bind(node.to_string())
-        .bind(after)
-        .bind(i64::from(limit))
-        .fetch_all(&self.inner.read)
-        .await
-        .map_err(&read)?;
+        );
+        let sql = sql.with(node.to_string()).with(after).with(limit);
+        let rows = self.inner.db.rows("read an agent's log", &sql).await?;
+        let odd = |problem: &dyn std::fmt::Display| unreadable("Log of node", &node.to_string(), problem);
         rows.iter()
             .map(|row| {
-                let boot: &str = row.try_get(1).map_err(&read)?;
                 Ok(LogLine {
-                    id: row.try_get(0).map_err(&read)?,
-                    boot: boot
-                        .parse()
-                        .map_err(|error| unreadable("Log of node", &node.to_string(), error))?,
+                    id: row.number(0)?,
+                    boot: row.text(1)?.parse().map_err(|error| odd(&error))?,
                     record: LogRecord {
-                        time_ms: row.try_get(2).map_err(&read)?,
-                        level: row.try_get(3).map_err(&read)?,
-                        target: row.try_get(4).map_err(&read)?,
-                        message: row.try_get(5).map_err(&read)?,
+                        time_ms: row.number(2)?,
+                        level: i32::try_from(row.number(3)?).map_err(|error| odd(&error))?,
+                        target: row.text(4)?.to_owned(),
+                        message: row.text(5)?.to_owned(),
                     },
                 })
             })
             .collect()
     }
+}
+
+fn insert(node: &str, boot: &str, records: &[LogRecord]) -> Sql {
+    let mut sql = Sql::new("INSERT INTO agent_log (node, boot, time_ms, level, target, message) VALUES ");
+    for (index, record) in records.iter().enumerate() {
+        sql.push(if index == 0 { "(" } else { ", (" });
+        sql.bind_list([
+            Value::from(node),
+            boot.into(),
+            record.time_ms.into(),
+            i64::from(record.level).into(),
+            record.target.as_str().into(),
+            record.message.as_str().into(),
+        ]);
+        sql.push(")");
+    }
+    sql
 }

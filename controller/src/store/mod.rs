@@ -3,12 +3,17 @@
 //! One row per node: a few columns to filter on, and the whole [`Node`] as JSON beside them.
 
 mod boots;
+mod columns;
+mod config;
+mod db;
 mod history;
+mod listing;
 mod log;
 mod nodes;
 mod open;
 mod outbox;
 mod ports;
+mod postgres;
 mod resources;
 mod seal;
 mod steps;
@@ -24,10 +29,11 @@ use bessemer_proto::{
 };
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::{Sqlite, SqlitePool, Transaction};
 
-use crate::node::ProvisionState;
+pub use config::{Config, ConfigError};
+use db::Db;
 pub use history::{HistoryDetails, HistoryEvent};
+pub use listing::{NodeFilter, NodeQuery};
 pub use outbox::{Announce, Message};
 pub use resources::{Resource, Stored};
 use seal::Sealer;
@@ -39,10 +45,9 @@ pub struct Store {
 }
 
 struct Inner {
-    read: SqlitePool,
-    /// One connection: writers queue here, not inside SQLite.
-    write: SqlitePool,
+    db: Db,
     sealer: Sealer,
+    lock: Option<postgres::ControllerLock>,
     announce: OnceLock<Announce>,
 }
 
@@ -112,10 +117,12 @@ pub enum StoreError {
         ident: String,
     },
     /// The key file does not fit the database.
-    #[error("the key {path} {problem}", path = path.display())]
+    #[error("the key {path} of the database {database} {problem}", path = path.display())]
     Key {
         /// The key file.
         path: PathBuf,
+        /// The database.
+        database: String,
         /// What is wrong with it and what to do.
         problem: &'static str,
     },
@@ -132,16 +139,24 @@ pub enum StoreError {
     },
     /// The tables could not be brought up to date.
     #[error(
-        "the tables of {path} could not be brought up to date: was it written by a newer version of bessemer?",
-        path = path.display()
+        "the tables of {database} could not be brought up to date: was it written by a newer version of bessemer?"
     )]
     Migrate {
         /// The database.
-        path: PathBuf,
+        database: String,
         /// Why.
         #[source]
         source: Box<sqlx::migrate::MigrateError>,
     },
+    /// Another controller works with the database.
+    #[error("another controller uses the database {database}: stop it, or set another store.url")]
+    InUse {
+        /// The database.
+        database: String,
+    },
+    /// A configuration that cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
 }
 
 /// One boot of the deploy ramdisk on a node.
@@ -218,38 +233,17 @@ pub struct LogLine {
     pub record: LogRecord,
 }
 
-/// Which nodes a listing shows.
-#[derive(Clone, Debug, Default)]
-pub struct NodeFilter {
-    /// Only in these states; empty means all.
-    pub provision_states: Vec<ProvisionState>,
-    /// Only of this driver.
-    pub driver: Option<String>,
-    /// Only of this resource class.
-    pub resource_class: Option<String>,
-    /// Only with this instance.
-    pub instance_uuid: Option<String>,
-    /// Only with (true) or without (false) an instance.
-    pub associated: Option<bool>,
-    /// Only in (true) or out of (false) maintenance.
-    pub maintenance: Option<bool>,
-}
+// === impl StoreError ===
 
-// === impl Store ===
-
-impl Store {
-    /// A transaction that may write from its first statement on: no upgrade from reading can fail halfway.
-    async fn begin(&self, action: &'static str) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        self.inner.write.begin_with("BEGIN IMMEDIATE").await.map_err(database(action))
+impl StoreError {
+    fn is_unique_violation(&self) -> bool {
+        let Self::Database { source, .. } = self else { return false };
+        source.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
     }
 }
 
 fn database(action: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
     move |source| StoreError::Database { action, source }
-}
-
-fn is_unique_violation(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
 }
 
 fn corrupt(what: &'static str, ident: &str) -> impl Fn(serde_json::Error) -> StoreError {

@@ -9,28 +9,42 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{
-    SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
-use super::{Inner, Store, StoreError, database, seal::Sealer};
+use super::{
+    Config, Inner, Store, StoreError, columns, database,
+    db::{Db, Sql},
+    postgres::{self, ControllerLock},
+    seal::Sealer,
+};
 
 const READERS: u32 = 4;
 const BUSY: Duration = Duration::from_secs(10);
+const DATABASE_FILE: &str = "bessemer.db";
 const KEY_FILE: &str = "secret.key";
 /// Sealed with the key, so that a wrong key is found at once and not at the first node.
 const KEY_CHECK: &str = "bessemer";
 
 impl Store {
-    /// Opens (and makes, and migrates) the database file. The key for secrets is `secret.key` beside it: made
-    /// together with the database, never afterwards.
+    /// Opens the database of the configuration: PostgreSQL, else the SQLite file in `state_dir`.
+    pub async fn start(config: &Config, state_dir: &Path) -> Result<Self, StoreError> {
+        match postgres::open(config).await? {
+            Some(opened) => {
+                prepare_folder(state_dir)?;
+                let db = Db::Postgres(opened.pool);
+                Self::finish(db, Some(opened.lock), &opened.name, &state_dir.join(KEY_FILE)).await
+            }
+            None => Self::open(&state_dir.join(DATABASE_FILE)).await,
+        }
+    }
+
+    /// Opens (and makes, and migrates) a SQLite file. The key for secrets is `secret.key` beside it: made together
+    /// with the database, never afterwards.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let key_path = folder.join(KEY_FILE);
         prepare_folder(folder)?;
-        let sealer = Sealer::open(&key_path, !has_content(path))?;
         prepare_file(path)?;
+        let name = path.display().to_string();
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
@@ -52,27 +66,37 @@ impl Store {
         sqlx::migrate!("./migrations")
             .run(&write)
             .await
-            .map_err(|source| StoreError::Migrate { path: path.to_owned(), source: Box::new(source) })?;
-        check_key(&write, &sealer, &key_path).await?;
-        Ok(Self {
-            inner: Arc::new(Inner {
-                read: connect(READERS).await?,
-                write,
-                sealer,
-                announce: OnceLock::new(),
-            }),
-        })
+            .map_err(|source| StoreError::Migrate { database: name.clone(), source: Box::new(source) })?;
+        let db = Db::Sqlite { read: connect(READERS).await?, write };
+        Self::finish(db, None, &name, &folder.join(KEY_FILE)).await
     }
 
-    /// Waits for running statements and closes the file.
+    async fn finish(
+        db: Db,
+        lock: Option<ControllerLock>,
+        name: &str,
+        key_path: &Path,
+    ) -> Result<Self, StoreError> {
+        let sealer = open_key(&db, name, key_path).await?;
+        columns::refresh(&db).await?;
+        Ok(Self { inner: Arc::new(Inner { db, sealer, lock, announce: OnceLock::new() }) })
+    }
+
+    /// Waits until another controller took the database over: this one must stop.
+    pub async fn lost(&self) {
+        match &self.inner.lock {
+            Some(lock) => lock.lost().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits for running statements and closes the database.
     pub async fn close(&self) {
-        self.inner.read.close().await;
-        self.inner.write.close().await;
+        self.inner.db.close().await;
+        if let Some(lock) = &self.inner.lock {
+            lock.release();
+        }
     }
-}
-
-fn has_content(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|found| found.len() > 0)
 }
 
 fn prepare_folder(folder: &Path) -> Result<(), StoreError> {
@@ -97,25 +121,22 @@ fn prepare_file(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-async fn check_key(write: &SqlitePool, sealer: &Sealer, key_path: &Path) -> Result<(), StoreError> {
-    let problem = |problem| StoreError::Key { path: key_path.to_owned(), problem };
-    let stored: Option<String> = sqlx::query_scalar("SELECT value FROM meta WHERE key = 'key-check'")
-        .fetch_optional(write)
-        .await
-        .map_err(database("read its key check"))?;
+/// The key that the database was written with; made for a database in which nothing was sealed yet.
+async fn open_key(db: &Db, name: &str, path: &Path) -> Result<Sealer, StoreError> {
+    let problem = |problem| StoreError::Key { path: path.to_owned(), database: name.to_owned(), problem };
+    let question = Sql::new("SELECT value FROM meta WHERE key = 'key-check'");
+    let stored = db.row("read its key check", &question).await?;
+    let sealer = Sealer::open(path, stored.is_none(), &problem)?;
     if let Some(stored) = stored {
-        return sealer
-            .unseal("meta", "key-check", &stored)
-            .map(drop)
-            .map_err(|_| problem("is not the one this database was written with: put the right one back"));
+        sealer
+            .unseal("meta", "key-check", stored.text(0)?)
+            .map_err(|_| problem("is not the one this database was written with: put the right one back"))?;
+        return Ok(sealer);
     }
     let sealed = sealer
         .seal("meta", "key-check", KEY_CHECK.as_bytes())
         .map_err(|_| problem("cannot be used: the system has no random numbers"))?;
-    sqlx::query("INSERT INTO meta (key, value) VALUES ('key-check', $1)")
-        .bind(sealed)
-        .execute(write)
-        .await
-        .map(drop)
-        .map_err(database("write its key check"))
+    let insert = Sql::new("INSERT INTO meta (key, value) VALUES ('key-check', $1)").with(sealed);
+    db.run("write its key check", insert).await?;
+    Ok(sealer)
 }

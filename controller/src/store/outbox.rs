@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use bessemer_proto::ids::NodeId;
 use chrono::{DateTime, Utc};
-use sqlx::{QueryBuilder, Row as _, Sqlite, Transaction};
 use uuid::Uuid;
 
-use super::{HistoryEvent, Store, StoreError, database, time_of, unreadable};
+use super::{HistoryEvent, Store, StoreError, db::Sql, time_of, unreadable};
 use crate::node::Node;
 
 /// Makes the messages of a line of history.
@@ -36,25 +35,18 @@ impl Store {
 
     /// The oldest messages to a receiver.
     pub async fn outbox(&self, receiver: &str, most: u32) -> Result<Vec<Message>, StoreError> {
-        let failed = database("read messages to be sent");
-        let rows = sqlx::query(
-            "SELECT id, node, created, body FROM outbox WHERE receiver = $1 ORDER BY seq LIMIT $2",
-        )
-        .bind(receiver)
-        .bind(i64::from(most))
-        .fetch_all(&self.inner.read)
-        .await
-        .map_err(&failed)?;
+        let sql = "SELECT id, node, created, body FROM outbox WHERE receiver = $1 ORDER BY seq LIMIT $2";
+        let sql = Sql::new(sql).with(receiver).with(most);
+        let rows = self.inner.db.rows("read messages to be sent", &sql).await?;
         rows.iter()
             .map(|row| {
-                let id: &str = row.try_get(0).map_err(&failed)?;
-                let node: &str = row.try_get(1).map_err(&failed)?;
+                let (id, node) = (row.text(0)?, row.text(1)?);
                 Ok(Message {
                     id: id.parse().map_err(|error| unreadable("Message", id, error))?,
                     receiver: receiver.to_owned(),
                     node: node.parse().map_err(|error| unreadable("Message", id, error))?,
-                    created: time_of(row.try_get(2).map_err(&failed)?),
-                    body: row.try_get(3).map_err(&failed)?,
+                    created: time_of(row.number(2)?),
+                    body: row.text(3)?.to_owned(),
                 })
             })
             .collect()
@@ -65,66 +57,51 @@ impl Store {
         if ids.is_empty() {
             return Ok(());
         }
-        let mut query = QueryBuilder::<Sqlite>::new("DELETE FROM outbox WHERE id IN (");
-        let mut list = query.separated(", ");
-        for id in ids {
-            list.push_bind(id.to_string());
-        }
-        query.push(")");
-        self.delete_messages(query).await.map(drop)
+        let mut sql = Sql::new("DELETE FROM outbox WHERE id IN (");
+        sql.bind_list(ids.iter().map(ToString::to_string)).push(")");
+        self.inner.db.run("remove messages", sql).await.map(drop)
     }
 
     /// Takes out what was written before `created`; says how many messages that were.
     pub async fn expire_messages(&self, receiver: &str, created: DateTime<Utc>) -> Result<u64, StoreError> {
-        let mut query = QueryBuilder::<Sqlite>::new("DELETE FROM outbox WHERE receiver = ");
-        query.push_bind(receiver.to_owned()).push(" AND created < ").push_bind(created.timestamp_micros());
-        self.delete_messages(query).await
+        let sql = Sql::new("DELETE FROM outbox WHERE receiver = $1 AND created < $2");
+        let sql = sql.with(receiver).with(created.timestamp_micros());
+        self.inner.db.run("remove messages", sql).await
     }
 
     /// Keeps the newest messages to a receiver only; says how many were taken out.
     pub async fn trim_messages(&self, receiver: &str, most: u32) -> Result<u64, StoreError> {
-        let mut query = QueryBuilder::<Sqlite>::new("DELETE FROM outbox WHERE receiver = ");
-        query.push_bind(receiver.to_owned()).push(" AND seq <= (SELECT seq FROM outbox WHERE receiver = ");
-        query.push_bind(receiver.to_owned()).push(" ORDER BY seq DESC LIMIT 1 OFFSET ");
-        query.push_bind(i64::from(most)).push(")");
-        self.delete_messages(query).await
+        let sql = Sql::new(
+            "DELETE FROM outbox WHERE receiver = $1 AND seq <= \
+             (SELECT seq FROM outbox WHERE receiver = $1 ORDER BY seq DESC LIMIT 1 OFFSET $2)",
+        );
+        self.inner.db.run("remove messages", sql.with(receiver).with(most)).await
     }
 
     /// Takes out the messages to all but these receivers.
     pub async fn keep_messages_of(&self, receivers: &[String]) -> Result<u64, StoreError> {
-        let mut query =
-            QueryBuilder::<Sqlite>::new("DELETE FROM outbox WHERE receiver NOT IN ('no receiver'");
+        let mut sql = Sql::new("DELETE FROM outbox WHERE receiver NOT IN ('no receiver'");
         for receiver in receivers {
-            query.push(", ").push_bind(receiver.clone());
+            sql.push(", ").bind(receiver.as_str());
         }
-        query.push(")");
-        self.delete_messages(query).await
+        sql.push(")");
+        self.inner.db.run("remove messages", sql).await
     }
 
-    async fn delete_messages(&self, mut query: QueryBuilder<Sqlite>) -> Result<u64, StoreError> {
-        let done = query.build().execute(&self.inner.write).await.map_err(database("remove messages"))?;
-        Ok(done.rows_affected())
-    }
-
-    /// In the transaction that writes the line of history.
-    pub(super) async fn add_messages(
-        &self,
-        transaction: &mut Transaction<'_, Sqlite>,
-        node: &Node,
-        event: &HistoryEvent,
-    ) -> Result<(), StoreError> {
-        let Some(announce) = self.inner.announce.get() else { return Ok(()) };
-        for message in announce(node, event) {
-            sqlx::query("INSERT INTO outbox (id, receiver, node, created, body) VALUES ($1, $2, $3, $4, $5)")
-                .bind(message.id.to_string())
-                .bind(message.receiver)
-                .bind(message.node.to_string())
-                .bind(message.created.timestamp_micros())
-                .bind(message.body)
-                .execute(&mut **transaction)
-                .await
-                .map_err(database("add a message"))?;
-        }
-        Ok(())
+    /// The statements that go with the line of history.
+    pub(super) fn message_lines(&self, node: &Node, event: &HistoryEvent) -> Vec<Sql> {
+        let Some(announce) = self.inner.announce.get() else { return Vec::new() };
+        let insert = "INSERT INTO outbox (id, receiver, node, created, body) VALUES ($1, $2, $3, $4, $5)";
+        announce(node, event)
+            .into_iter()
+            .map(|message| {
+                Sql::new(insert)
+                    .with(message.id.to_string())
+                    .with(message.receiver)
+                    .with(message.node.to_string())
+                    .with(message.created.timestamp_micros())
+                    .with(message.body)
+            })
+            .collect()
     }
 }

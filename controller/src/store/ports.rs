@@ -1,9 +1,13 @@
 //! Ports: network interfaces of nodes.
 
 use bessemer_proto::ids::NodeId;
-use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
 
-use super::{Store, StoreError, corrupt, database, is_unique_violation, not_found};
+use super::{
+    Store, StoreError, corrupt,
+    db::{Must, Row, Sql, Written},
+    nodes::must_exist,
+    not_found,
+};
 use crate::node::Port;
 
 const COLUMNS: &str = "SELECT uuid, document FROM ports ";
@@ -11,90 +15,73 @@ const COLUMNS: &str = "SELECT uuid, document FROM ports ";
 impl Store {
     /// Adds a port. [`StoreError::Duplicate`] when the MAC address is taken.
     pub async fn create_port(&self, port: &Port) -> Result<(), StoreError> {
-        let document = document_of(port)?;
-        // Asks for the node first, so that a missing one is told apart without reading an error's text.
-        let mut transaction = self.begin("add a port").await?;
-        let node: Option<i64> = sqlx::query_scalar("SELECT seq FROM nodes WHERE uuid = $1")
-            .bind(port.node.to_string())
-            .fetch_optional(&mut *transaction)
-            .await
-            .map_err(database("read a node"))?;
-        if node.is_none() {
-            return Err(not_found("Node", port.node));
+        let sql = Sql::new("INSERT INTO ports (uuid, node, address, document) VALUES ($1, $2, $3, $4)")
+            .with(port.uuid.to_string())
+            .with(port.node.to_string())
+            .with(port.address.as_str())
+            .with(document_of(port)?);
+        match self.inner.db.write("add a port", &[must_exist(port.node), sql]).await {
+            Err(error) if error.is_unique_violation() => Err(self.port_taken(port, true).await?),
+            Ok(Written::Missed(_)) => Err(not_found("Node", port.node)),
+            result => result.map(drop),
         }
-        let address: Option<i64> = sqlx::query_scalar("SELECT seq FROM ports WHERE address = $1")
-            .bind(&port.address)
-            .fetch_optional(&mut *transaction)
-            .await
-            .map_err(database("read a port"))?;
-        if address.is_some() {
-            return Err(duplicate("address", port.address.clone()));
-        }
-        sqlx::query("INSERT INTO ports (uuid, node, address, document) VALUES ($1, $2, $3, $4)")
-            .bind(port.uuid.to_string())
-            .bind(port.node.to_string())
-            .bind(&port.address)
-            .bind(document)
-            .execute(&mut *transaction)
-            .await
-            .map_err(|error| match is_unique_violation(&error) {
-                true => duplicate("uuid", port.uuid.to_string()),
-                false => database("add a port")(error),
-            })?;
-        transaction.commit().await.map_err(database("add a port"))
     }
 
     /// The port with that UUID.
     pub async fn port(&self, uuid: &str) -> Result<Port, StoreError> {
-        let row = QueryBuilder::<Sqlite>::new(COLUMNS)
-            .push("WHERE uuid = ")
-            .push_bind(uuid.to_ascii_lowercase())
-            .build()
-            .fetch_optional(&self.inner.read)
-            .await
-            .map_err(database("read a port"))?;
+        let mut sql = Sql::new(COLUMNS);
+        sql.push("WHERE uuid = ").bind(uuid.to_ascii_lowercase());
+        let row = self.inner.db.row("read a port", &sql).await?;
         port_of(&row.ok_or_else(|| not_found("Port", uuid.chars().take(255).collect::<String>()))?)
     }
 
     /// Ports in order of creation, all or a node's, all or with that MAC address.
     pub async fn ports(&self, node: Option<NodeId>, address: Option<&str>) -> Result<Vec<Port>, StoreError> {
-        let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
-        query.push("WHERE 1 = 1");
+        let mut sql = Sql::new(COLUMNS);
+        sql.push("WHERE 1 = 1");
         if let Some(node) = node {
-            query.push(" AND node = ").push_bind(node.to_string());
+            sql.push(" AND node = ").bind(node.to_string());
         }
         if let Some(address) = address {
-            query.push(" AND address = ").push_bind(address.to_ascii_lowercase());
+            sql.push(" AND address = ").bind(address.to_ascii_lowercase());
         }
-        query.push(" ORDER BY seq");
-        let rows = query.build().fetch_all(&self.inner.read).await.map_err(database("list ports"))?;
-        rows.iter().map(port_of).collect()
+        sql.push(" ORDER BY seq");
+        self.inner.db.rows("list ports", &sql).await?.iter().map(port_of).collect()
     }
 
     /// Writes a port.
     pub async fn update_port(&self, port: &Port) -> Result<(), StoreError> {
-        let done = sqlx::query("UPDATE ports SET node = $1, address = $2, document = $3 WHERE uuid = $4")
-            .bind(port.node.to_string())
-            .bind(&port.address)
-            .bind(document_of(port)?)
-            .bind(port.uuid.to_string())
-            .execute(&self.inner.write)
-            .await
-            .map_err(|error| match is_unique_violation(&error) {
-                true => duplicate("address", port.address.clone()),
-                false => database("write a port")(error),
-            })?;
-        if done.rows_affected() == 0 { Err(not_found("Port", port.uuid)) } else { Ok(()) }
+        let sql = Sql::new("UPDATE ports SET node = $1, address = $2, document = $3 WHERE uuid = $4")
+            .with(port.node.to_string())
+            .with(port.address.as_str())
+            .with(document_of(port)?)
+            .with(port.uuid.to_string());
+        match self.inner.db.write("write a port", &[must_exist(port.node), sql.must(Must::Change)]).await {
+            Err(error) if error.is_unique_violation() => Err(self.port_taken(port, false).await?),
+            Ok(Written::Missed(0)) => Err(not_found("Node", port.node)),
+            Ok(Written::Missed(_)) => Err(not_found("Port", port.uuid)),
+            result => result.map(drop),
+        }
     }
 
     /// Removes a port.
     pub async fn delete_port(&self, uuid: &str) -> Result<(), StoreError> {
-        let done = sqlx::query("DELETE FROM ports WHERE uuid = $1")
-            .bind(uuid.to_ascii_lowercase())
-            .execute(&self.inner.write)
-            .await
-            .map_err(database("remove a port"))?;
-        if done.rows_affected() == 0 { Err(not_found("Port", uuid)) } else { Ok(()) }
+        let sql = Sql::new("DELETE FROM ports WHERE uuid = $1").with(uuid.to_ascii_lowercase());
+        match self.inner.db.run("remove a port", sql).await? {
+            0 => Err(not_found("Port", uuid)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Which of the unique values of `port` another row holds.
+    async fn port_taken(&self, port: &Port, is_new: bool) -> Result<StoreError, StoreError> {
+        let sql = Sql::new("SELECT uuid FROM ports WHERE address = $1").with(port.address.as_str());
+        let uuid = port.uuid.to_string();
+        let holder = self.inner.db.row("read a port", &sql).await?;
+        Ok(match holder.as_ref().map(|row| row.text(0)).transpose()? {
+            Some(holder) if is_new || holder != uuid => duplicate("address", port.address.clone()),
+            _ => duplicate("uuid", uuid),
+        })
     }
 }
 
@@ -106,8 +93,6 @@ fn document_of(port: &Port) -> Result<String, StoreError> {
     serde_json::to_string(port).map_err(corrupt("Port", &port.uuid.to_string()))
 }
 
-fn port_of(row: &SqliteRow) -> Result<Port, StoreError> {
-    let uuid: &str = row.try_get(0).map_err(database("read a port"))?;
-    let document: &str = row.try_get(1).map_err(database("read a port"))?;
-    serde_json::from_str(document).map_err(corrupt("Port", uuid))
+fn port_of(row: &Row) -> Result<Port, StoreError> {
+    serde_json::from_str(row.text(1)?).map_err(corrupt("Port", row.text(0)?))
 }

@@ -3,10 +3,14 @@
 use bessemer_proto::ids::NodeId;
 use chrono::{DateTime, Utc};
 use serde::{Serialize, de::DeserializeOwned};
-use sqlx::{QueryBuilder, Row as _, Sqlite, Transaction, sqlite::SqliteRow};
 use uuid::Uuid;
 
-use super::{Store, StoreError, corrupt, database, is_unique_violation, not_found, time_of};
+use super::{
+    Store, StoreError, corrupt,
+    db::{Must, Row, Sql, Written},
+    nodes::must_exist,
+    not_found, time_of,
+};
 
 const COLUMNS: &str = "SELECT uuid, created, updated, version, document FROM resources WHERE kind = ";
 const SEALED_COLUMN: &str = "document";
@@ -61,47 +65,37 @@ impl Store {
     /// node is not there.
     pub async fn create_resource<R: Resource>(&self, value: &R) -> Result<Stored<R>, StoreError> {
         let created = Utc::now().timestamp_micros();
-        let document = self.seal_resource(value)?;
-        let mut transaction = self.begin("add a resource").await?;
-        node_must_exist(&mut transaction, value).await?;
-        let result = sqlx::query(
+        let sql = Sql::new(
             "INSERT INTO resources (kind, uuid, name, other, node, created, version, document) \
              VALUES ($1, $2, $3, $4, $5, $6, 0, $7)",
         )
-        .bind(R::KIND)
-        .bind(value.uuid().to_string())
-        .bind(value.name())
-        .bind(value.unique().map(|(_, text)| text))
-        .bind(value.node().map(|node| node.to_string()))
-        .bind(created)
-        .bind(document)
-        .execute(&mut *transaction)
-        .await;
-        match result {
-            Err(error) if is_unique_violation(&error) => Err(taken(&mut transaction, value).await?),
-            Err(error) => Err(database("add a resource")(error)),
-            Ok(_) => {
-                transaction.commit().await.map_err(database("add a resource"))?;
-                let (value, created_at) = (value.clone(), time_of(created));
-                Ok(Stored { value, created_at, updated_at: None, version: 0 })
-            }
+        .with(R::KIND)
+        .with(value.uuid().to_string())
+        .with(value.name())
+        .with(value.unique().map(|(_, text)| text))
+        .with(value.node().map(|node| node.to_string()))
+        .with(created)
+        .with(self.seal_resource(value)?);
+        let mut all: Vec<Sql> = value.node().map(must_exist).into_iter().collect();
+        all.push(sql);
+        match self.inner.db.write("add a resource", &all).await {
+            Err(error) if error.is_unique_violation() => return Err(self.resource_taken(value).await?),
+            Err(error) => return Err(error),
+            Ok(Written::Missed(_)) => return Err(node_missing(value)),
+            Ok(Written::All(_)) => {}
         }
+        Ok(Stored { value: value.clone(), created_at: time_of(created), updated_at: None, version: 0 })
     }
 
     /// The resource with that UUID or name.
     pub async fn resource<R: Resource>(&self, ident: &str) -> Result<Stored<R>, StoreError> {
-        let (condition, key) = match ident.parse::<Uuid>() {
-            Ok(uuid) => (" AND uuid = ", uuid.to_string()),
-            Err(_) => (" AND name = ", ident.to_owned()),
+        let mut sql = Sql::new(COLUMNS);
+        sql.bind(R::KIND);
+        match ident.parse::<Uuid>() {
+            Ok(uuid) => sql.push(" AND uuid = ").bind(uuid.to_string()),
+            Err(_) => sql.push(" AND name = ").bind(ident),
         };
-        let row = QueryBuilder::<Sqlite>::new(COLUMNS)
-            .push_bind(R::KIND)
-            .push(condition)
-            .push_bind(key)
-            .build()
-            .fetch_optional(&self.inner.read)
-            .await
-            .map_err(database("read a resource"))?;
+        let row = self.inner.db.row("read a resource", &sql).await?;
         let missing = || not_found(R::WHAT, ident.chars().take(255).collect::<String>());
         self.resource_of(&row.ok_or_else(missing)?)
     }
@@ -111,44 +105,40 @@ impl Store {
         &self,
         of_node: Option<NodeId>,
     ) -> Result<Vec<Stored<R>>, StoreError> {
-        let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
-        query.push_bind(R::KIND);
+        let mut sql = Sql::new(COLUMNS);
+        sql.bind(R::KIND);
         if let Some(node) = of_node {
-            query.push(" AND node = ").push_bind(node.to_string());
+            sql.push(" AND node = ").bind(node.to_string());
         }
-        query.push(" ORDER BY seq");
-        let rows = query.build().fetch_all(&self.inner.read).await.map_err(database("list resources"))?;
+        sql.push(" ORDER BY seq");
+        let rows = self.inner.db.rows("list resources", &sql).await?;
         rows.iter().map(|row| self.resource_of(row)).collect()
     }
 
     /// Writes a resource whose `version` is the one read; counts it up, sets `updated_at`.
     pub async fn update_resource<R: Resource>(&self, stored: &mut Stored<R>) -> Result<(), StoreError> {
         let (value, updated) = (&stored.value, Utc::now().timestamp_micros());
-        let document = self.seal_resource(value)?;
-        let mut transaction = self.begin("write a resource").await?;
-        node_must_exist(&mut transaction, value).await?;
-        let result = sqlx::query(
+        let sql = Sql::new(
             "UPDATE resources SET name = $1, other = $2, node = $3, updated = $4, version = $5, document = $6 \
              WHERE kind = $7 AND uuid = $8 AND version = $9",
         )
-        .bind(value.name())
-        .bind(value.unique().map(|(_, text)| text))
-        .bind(value.node().map(|node| node.to_string()))
-        .bind(updated)
-        .bind(stored.version + 1)
-        .bind(document)
-        .bind(R::KIND)
-        .bind(value.uuid().to_string())
-        .bind(stored.version)
-        .execute(&mut *transaction)
-        .await;
-        match result {
-            Err(error) if is_unique_violation(&error) => return Err(taken(&mut transaction, value).await?),
-            Err(error) => return Err(database("write a resource")(error)),
-            Ok(done) if done.rows_affected() == 0 => {
-                return Err(missing_or_newer(&mut transaction, value).await?);
-            }
-            Ok(_) => transaction.commit().await.map_err(database("write a resource"))?,
+        .with(value.name())
+        .with(value.unique().map(|(_, text)| text))
+        .with(value.node().map(|node| node.to_string()))
+        .with(updated)
+        .with(stored.version + 1)
+        .with(self.seal_resource(value)?)
+        .with(R::KIND)
+        .with(value.uuid().to_string())
+        .with(stored.version);
+        let mut all: Vec<Sql> = value.node().map(must_exist).into_iter().collect();
+        all.push(sql.must(Must::Change));
+        match self.inner.db.write("write a resource", &all).await {
+            Err(error) if error.is_unique_violation() => return Err(self.resource_taken(value).await?),
+            Err(error) => return Err(error),
+            Ok(Written::Missed(index)) if index + 1 < all.len() => return Err(node_missing(value)),
+            Ok(Written::Missed(_)) => return Err(self.resource_missing_or_newer(value).await?),
+            Ok(Written::All(_)) => {}
         }
         stored.version += 1;
         stored.updated_at = Some(time_of(updated));
@@ -157,13 +147,12 @@ impl Store {
 
     /// Removes a resource.
     pub async fn delete_resource<R: Resource>(&self, uuid: Uuid) -> Result<(), StoreError> {
-        let done = sqlx::query("DELETE FROM resources WHERE kind = $1 AND uuid = $2")
-            .bind(R::KIND)
-            .bind(uuid.to_string())
-            .execute(&self.inner.write)
-            .await
-            .map_err(database("remove a resource"))?;
-        if done.rows_affected() == 0 { Err(not_found(R::WHAT, uuid)) } else { Ok(()) }
+        let sql = Sql::new("DELETE FROM resources WHERE kind = $1 AND uuid = $2");
+        let sql = sql.with(R::KIND).with(uuid.to_string());
+        match self.inner.db.run("remove a resource", sql).await? {
+            0 => Err(not_found(R::WHAT, uuid)),
+            _ => Ok(()),
+        }
     }
 
     fn seal_resource<R: Resource>(&self, value: &R) -> Result<String, StoreError> {
@@ -175,20 +164,44 @@ impl Store {
             .map_err(|_| StoreError::Sealed { what: R::WHAT, ident: uuid })
     }
 
-    fn resource_of<R: Resource>(&self, row: &SqliteRow) -> Result<Stored<R>, StoreError> {
-        let read = database("read a resource");
-        let uuid: &str = row.try_get(0).map_err(&read)?;
+    fn resource_of<R: Resource>(&self, row: &Row) -> Result<Stored<R>, StoreError> {
+        let uuid = row.text(0)?;
         let plain = self
             .inner
             .sealer
-            .unseal(&place::<R>(uuid), SEALED_COLUMN, row.try_get(4).map_err(&read)?)
+            .unseal(&place::<R>(uuid), SEALED_COLUMN, row.text(4)?)
             .map_err(|_| StoreError::Sealed { what: R::WHAT, ident: uuid.to_owned() })?;
         Ok(Stored {
             value: serde_json::from_slice(&plain).map_err(corrupt(R::WHAT, uuid))?,
-            created_at: time_of(row.try_get(1).map_err(&read)?),
-            updated_at: row.try_get::<Option<i64>, _>(2).map_err(&read)?.map(time_of),
-            version: row.try_get(3).map_err(&read)?,
+            created_at: time_of(row.number(1)?),
+            updated_at: row.maybe_number(2)?.map(time_of),
+            version: row.number(3)?,
         })
+    }
+
+    async fn resource_missing_or_newer<R: Resource>(&self, value: &R) -> Result<StoreError, StoreError> {
+        let sql = Sql::new("SELECT version FROM resources WHERE kind = $1 AND uuid = $2");
+        let sql = sql.with(R::KIND).with(value.uuid().to_string());
+        Ok(match self.inner.db.row("read a resource", &sql).await? {
+            None => not_found(R::WHAT, value.uuid()),
+            Some(_) => StoreError::Conflict { what: R::WHAT, ident: value.uuid().to_string() },
+        })
+    }
+
+    /// Which of the unique values another row holds.
+    async fn resource_taken<R: Resource>(&self, value: &R) -> Result<StoreError, StoreError> {
+        let uuid = value.uuid().to_string();
+        let name = value.name().map(|name| ("name", name.to_owned()));
+        for (column, unique) in [("name", name), ("other", value.unique())] {
+            let Some((field, text)) = unique else { continue };
+            let mut sql = Sql::new("SELECT uuid FROM resources WHERE kind = ");
+            sql.bind(R::KIND).push(" AND ").push(column).push(" = ").bind(text.as_str());
+            let holder = self.inner.db.row("read a resource", &sql).await?;
+            if holder.as_ref().map(|row| row.text(0)).transpose()?.is_some_and(|holder| holder != uuid) {
+                return Ok(StoreError::Duplicate { what: R::WHAT, field, value: text });
+            }
+        }
+        Ok(StoreError::Duplicate { what: R::WHAT, field: "uuid", value: uuid })
     }
 }
 
@@ -197,57 +210,6 @@ fn place<R: Resource>(uuid: &str) -> String {
     format!("{}/{uuid}", R::KIND)
 }
 
-/// Asked first, so that a missing node is told apart without reading an error's text.
-async fn node_must_exist<R: Resource>(
-    transaction: &mut Transaction<'_, Sqlite>,
-    value: &R,
-) -> Result<(), StoreError> {
-    let Some(node) = value.node() else { return Ok(()) };
-    let found: Option<i64> = sqlx::query_scalar("SELECT seq FROM nodes WHERE uuid = $1")
-        .bind(node.to_string())
-        .fetch_optional(&mut **transaction)
-        .await
-        .map_err(database("read a node"))?;
-    found.map(drop).ok_or_else(|| not_found("Node", node))
-}
-
-/// Which of the unique values another row holds.
-async fn taken<R: Resource>(
-    transaction: &mut Transaction<'_, Sqlite>,
-    value: &R,
-) -> Result<StoreError, StoreError> {
-    let uuid = value.uuid().to_string();
-    let name = value.name().map(|name| ("name", name.to_owned()));
-    for (column, unique) in [("name", name), ("other", value.unique())] {
-        let Some((field, text)) = unique else { continue };
-        let holder: Option<String> = QueryBuilder::<Sqlite>::new("SELECT uuid FROM resources WHERE kind = ")
-            .push_bind(R::KIND)
-            .push(format!(" AND {column} = "))
-            .push_bind(&text)
-            .build_query_scalar()
-            .fetch_optional(&mut **transaction)
-            .await
-            .map_err(database("read a resource"))?;
-        if holder.is_some_and(|holder| holder != uuid) {
-            return Ok(StoreError::Duplicate { what: R::WHAT, field, value: text });
-        }
-    }
-    Ok(StoreError::Duplicate { what: R::WHAT, field: "uuid", value: uuid })
-}
-
-async fn missing_or_newer<R: Resource>(
-    transaction: &mut Transaction<'_, Sqlite>,
-    value: &R,
-) -> Result<StoreError, StoreError> {
-    let found: Option<i64> =
-        sqlx::query_scalar("SELECT version FROM resources WHERE kind = $1 AND uuid = $2")
-            .bind(R::KIND)
-            .bind(value.uuid().to_string())
-            .fetch_optional(&mut **transaction)
-            .await
-            .map_err(database("read a resource"))?;
-    Ok(match found {
-        None => not_found(R::WHAT, value.uuid()),
-        Some(_) => StoreError::Conflict { what: R::WHAT, ident: value.uuid().to_string() },
-    })
+fn node_missing<R: Resource>(value: &R) -> StoreError {
+    not_found("Node", value.node().map(|node| node.to_string()).unwrap_or_default())
 }

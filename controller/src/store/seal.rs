@@ -38,9 +38,12 @@ impl fmt::Debug for Sealer {
 }
 
 impl Sealer {
-    /// Reads the key file; makes it when `may_create`, which is so as long as there is no database.
-    pub(super) fn open(path: &Path, may_create: bool) -> Result<Self, StoreError> {
-        let problem = |problem| StoreError::Key { path: path.to_owned(), problem };
+    /// Reads the key file; makes it when `may_create`, which is so as long as nothing was sealed.
+    pub(super) fn open(
+        path: &Path,
+        may_create: bool,
+        problem: &dyn Fn(&'static str) -> StoreError,
+    ) -> Result<Self, StoreError> {
         let file = |action| move |source| StoreError::File { action, path: path.to_owned(), source };
         let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_BYTES + 1));
         match File::open(path) {

@@ -6,8 +6,8 @@ use bessemer_proto::ids::{BootId, NodeId, StepId};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::*;
-use crate::node::{Node, Port, Verb};
+use super::{db::Sql, *};
+use crate::node::{Node, Port, ProvisionState, Verb};
 
 async fn open() -> (TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
@@ -140,13 +140,8 @@ async fn a_line_of_history_from_before_there_were_details_keeps_its_id() {
     let (_folder, store) = open().await;
     let made = node("n1");
     store.create_node(&made).await.unwrap();
-    sqlx::query(
-        "INSERT INTO history (node, time, from_state, to_state) VALUES ($1, 7, 'enroll', 'verifying')",
-    )
-    .bind(made.uuid.to_string())
-    .execute(&store.inner.write)
-    .await
-    .unwrap();
+    let old = "INSERT INTO history (node, time, from_state, to_state) VALUES ($1, 7, 'enroll', 'verifying')";
+    store.inner.db.run("add", Sql::new(old).with(made.uuid.to_string())).await.unwrap();
     let first = store.history(made.uuid, 1).await.unwrap().remove(0);
     assert_eq!(first.details.event_type, "verify");
     assert_eq!(store.history(made.uuid, 1).await.unwrap()[0].details.uuid, first.details.uuid);
@@ -332,14 +327,10 @@ async fn a_sealed_value_cannot_be_moved_to_another_node() {
     let (first, second) = (node("n1"), node("n2"));
     store.create_node(&first).await.unwrap();
     store.create_node(&second).await.unwrap();
-    sqlx::query(
-        "UPDATE nodes SET driver_info = (SELECT driver_info FROM nodes WHERE uuid = $1) WHERE uuid = $2",
-    )
-    .bind(first.uuid.to_string())
-    .bind(second.uuid.to_string())
-    .execute(&store.inner.write)
-    .await
-    .unwrap();
+    let swap =
+        "UPDATE nodes SET driver_info = (SELECT driver_info FROM nodes WHERE uuid = $1) WHERE uuid = $2";
+    let swap = Sql::new(swap).with(first.uuid.to_string()).with(second.uuid.to_string());
+    store.inner.db.run("swap", swap).await.unwrap();
     assert!(matches!(store.node("n2").await, Err(StoreError::Sealed { what: "Node", .. })));
     assert!(store.node("n1").await.is_ok());
 }

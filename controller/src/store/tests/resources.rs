@@ -147,12 +147,9 @@ async fn resources_are_sealed_each_in_its_place() {
     let (first, second) = (rack(Some("a")), rack(Some("b")));
     store.create_resource(&first).await.unwrap();
     store.create_resource(&second).await.unwrap();
-    sqlx::query(
-        "UPDATE resources SET document = (SELECT document FROM resources WHERE name = 'a') WHERE name = 'b'",
-    )
-    .execute(&store.inner.write)
-    .await
-    .unwrap();
+    let swap = "UPDATE resources SET document = (SELECT document FROM resources WHERE name = 'a') \
+                WHERE name = 'b'";
+    store.inner.db.run("swap", Sql::new(swap)).await.unwrap();
     let swapped = store.resource::<Rack>("b").await.unwrap_err();
     assert!(matches!(swapped, StoreError::Sealed { what: "Rack", .. }));
     store.close().await;

@@ -1,0 +1,245 @@
+//! The way to SQLite and PostgreSQL: the same statements, values and rows for both.
+//!
+//! Transactions are the default of each: SQLite has one writer, PostgreSQL reads what is committed. Nothing here
+//! relies on more: rows are written with the version that was read, and unique values are constraints.
+
+mod row;
+mod sql;
+
+use std::time::Duration;
+
+use rand::Rng as _;
+use sqlx::{PgPool, Postgres, Sqlite, SqlitePool, Transaction};
+
+pub(super) use self::{
+    row::Row,
+    sql::{Must, Sql, Value},
+};
+use super::{StoreError, database};
+
+/// How often a transaction is tried that others were in the way of, or whose connection broke.
+const ATTEMPTS: u32 = 6;
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+
+/// What PostgreSQL says when trying again helps: serialization failure, deadlock, and shutdown, crash or start of
+/// the server.
+const TRANSIENT: [&str; 5] = ["40001", "40P01", "57P01", "57P02", "57P03"];
+
+/// Connections to the database.
+#[derive(Debug)]
+pub(super) enum Db {
+    Sqlite {
+        read: SqlitePool,
+        /// One connection: writers queue here, not inside SQLite.
+        write: SqlitePool,
+    },
+    Postgres(PgPool),
+}
+
+/// A transaction; taken back when it is dropped.
+enum Tx {
+    Sqlite(Transaction<'static, Sqlite>),
+    Postgres(Transaction<'static, Postgres>),
+}
+
+/// What became of statements that were to be written together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    /// All are; the last one changed so many rows.
+    All(u64),
+    /// None is: the statement of this index found or changed no row, and must have.
+    Missed(usize),
+}
+
+macro_rules! query {
+    ($database:ty, $sql:expr) => {{
+        let mut query = sqlx::query::<$database>($sql.text());
+        for value in &$sql.values {
+            query = match value {
+                Value::Text(text) => query.bind(text.as_deref()),
+                Value::Number(number) => query.bind(*number),
+            };
+        }
+        query
+    }};
+}
+
+// === impl Db ===
+
+impl Db {
+    /// All rows of a question.
+    pub(super) async fn rows(&self, action: &'static str, sql: &Sql) -> Result<Vec<Row>, StoreError> {
+        let mut patience = Patience::new();
+        loop {
+            let answer = match self {
+                Self::Sqlite { read, .. } => {
+                    let rows = query!(Sqlite, sql).fetch_all(read).await;
+                    rows.map(|rows| rows.into_iter().map(Row::Sqlite).collect())
+                }
+                Self::Postgres(pool) => {
+                    let rows = query!(Postgres, sql).fetch_all(pool).await;
+                    rows.map(|rows| rows.into_iter().map(Row::Postgres).collect())
+                }
+            };
+            match answer {
+                Err(error) if patience.waits(&error).await => {}
+                answer => return answer.map_err(database(action)),
+            }
+        }
+    }
+
+    /// The one row of a question, if there is one.
+    pub(super) async fn row(&self, action: &'static str, sql: &Sql) -> Result<Option<Row>, StoreError> {
+        let mut patience = Patience::new();
+        loop {
+            let answer = match self {
+                Self::Sqlite { read, .. } => {
+                    query!(Sqlite, sql).fetch_optional(read).await.map(|row| row.map(Row::Sqlite))
+                }
+                Self::Postgres(pool) => {
+                    query!(Postgres, sql).fetch_optional(pool).await.map(|row| row.map(Row::Postgres))
+                }
+            };
+            match answer {
+                Err(error) if patience.waits(&error).await => {}
+                answer => return answer.map_err(database(action)),
+            }
+        }
+    }
+
+    /// Writes by one statement; the number of rows it changed.
+    pub(super) async fn run(&self, action: &'static str, sql: Sql) -> Result<u64, StoreError> {
+        match self.write(action, &[sql]).await? {
+            Written::All(rows) => Ok(rows),
+            Written::Missed(_) => Ok(0),
+        }
+    }
+
+    /// Writes statements in one transaction: all or none. Tried again when others were in the way, or the
+    /// connection broke before the end.
+    pub(super) async fn write(&self, action: &'static str, all: &[Sql]) -> Result<Written, StoreError> {
+        let mut patience = Patience::new();
+        loop {
+            match self.write_once(all).await {
+                Err(error) if patience.waits(&error).await => {}
+                answer => return answer.map_err(database(action)),
+            }
+        }
+    }
+
+    async fn write_once(&self, all: &[Sql]) -> Result<Written, sqlx::Error> {
+        let mut tx = self.begin().await?;
+        let mut rows = 0;
+        for (index, sql) in all.iter().enumerate() {
+            rows = tx.run(sql).await?;
+            if rows == 0 && sql.must != Must::Nothing {
+                tx.rollback().await?;
+                return Ok(Written::Missed(index));
+            }
+        }
+        tx.commit().await.map_err(|error| match error {
+            // It may be written or not: only who asked can find out, so this is not tried again.
+            sqlx::Error::Io(why) => sqlx::Error::Protocol(format!("the connection broke at the end: {why}")),
+            error => error,
+        })?;
+        Ok(Written::All(rows))
+    }
+
+    /// A transaction that may write from its first statement on: no upgrade from reading can fail halfway.
+    async fn begin(&self) -> Result<Tx, sqlx::Error> {
+        Ok(match self {
+            Self::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+        })
+    }
+
+    /// The expression for a text or flag inside of the document of a row.
+    pub(super) fn document_text(&self, path: &[&str]) -> String {
+        match self {
+            Self::Sqlite { .. } => format!("(document ->> '$.{}')", path.join(".")),
+            // Texts as they are, not as a language sorts them: SQLite does so by itself.
+            Self::Postgres(_) => format!("((document::json #>> '{{{}}}') COLLATE \"C\")", path.join(",")),
+        }
+    }
+
+    pub(super) async fn close(&self) {
+        match self {
+            Self::Sqlite { read, write } => {
+                read.close().await;
+                write.close().await;
+            }
+            Self::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+// === impl Patience ===
+
+/// How often something is tried.
+struct Patience {
+    left: u32,
+    pause: Duration,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self { left: ATTEMPTS, pause: FIRST_PAUSE }
+    }
+
+    /// Waits a little when trying again may help; false when it does not, or was tried often enough.
+    async fn waits(&mut self, error: &sqlx::Error) -> bool {
+        self.left -= 1;
+        if self.left == 0 || !is_transient(error) {
+            return false;
+        }
+        tracing::debug!(error = error as &dyn std::error::Error, "the database is asked again");
+        let part = rand::rng().random_range(0.5..1.5);
+        tokio::time::sleep(self.pause.mul_f64(part)).await;
+        self.pause *= 2;
+        true
+    }
+}
+
+fn is_transient(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| TRANSIENT.contains(&&*code)),
+        _ => false,
+    }
+}
+
+// === impl Tx ===
+
+impl Tx {
+    /// The number of rows that a statement changed or found.
+    async fn run(&mut self, sql: &Sql) -> Result<u64, sqlx::Error> {
+        match (self, sql.must) {
+            (Self::Sqlite(tx), Must::Find) => {
+                query!(Sqlite, sql).fetch_optional(&mut **tx).await.map(|row| row.iter().len() as u64)
+            }
+            (Self::Postgres(tx), Must::Find) => {
+                query!(Postgres, sql).fetch_optional(&mut **tx).await.map(|row| row.iter().len() as u64)
+            }
+            (Self::Sqlite(tx), _) => {
+                query!(Sqlite, sql).execute(&mut **tx).await.map(|done| done.rows_affected())
+            }
+            (Self::Postgres(tx), _) => {
+                query!(Postgres, sql).execute(&mut **tx).await.map(|done| done.rows_affected())
+            }
+        }
+    }
+
+    async fn commit(self) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite(tx) => tx.commit().await,
+            Self::Postgres(tx) => tx.commit().await,
+        }
+    }
+
+    async fn rollback(self) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite(tx) => tx.rollback().await,
+            Self::Postgres(tx) => tx.rollback().await,
+        }
+    }
+}
