@@ -60,7 +60,8 @@ async fn properties(Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
     Ok(Json(properties.map(|(name, meaning)| ((*name).to_owned(), Value::from(*meaning))).collect()))
 }
 
-fn find(name: &str) -> Result<&'static Driver, ApiError> {
+/// The driver of that name.
+pub(super) fn find(name: &str) -> Result<&'static Driver, ApiError> {
     drivers::get(name).map_err(|error| ApiError::not_found(error.to_string()))
 }
 

@@ -121,6 +121,8 @@ impl From<RequestError> for ApiError {
             RequestError::Store(error) => return error.into(),
             RequestError::Locked { .. } | RequestError::InUse(_) => StatusCode::CONFLICT,
             RequestError::Crowded { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            RequestError::Hardware(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            RequestError::NotFound => StatusCode::NOT_FOUND,
             RequestError::InvalidState { .. }
             | RequestError::Maintenance { .. }
             | RequestError::Unsupported { .. }

@@ -13,6 +13,8 @@ use super::{State, error::ApiError};
 const MAX_BYTES: usize = 1024 * 1024;
 /// The same where a config drive may come: 64 MiB that gzip could not shrink, in base64.
 const MAX_BYTES_WITH_CONFIG_DRIVE: usize = 100 * 1024 * 1024;
+/// The same for what an inspection found.
+const MAX_BYTES_OF_INSPECTION: usize = 16 * 1024 * 1024;
 /// Most values in a body, as many as fit into a small one: in memory each takes far more than on the wire.
 const MAX_VALUES: usize = MAX_BYTES / 2;
 /// How deep JSON may nest.
@@ -23,6 +25,17 @@ pub(super) struct JsonBody(pub(super) Value);
 
 /// A JSON body that may hold a config drive.
 pub(super) struct LargeJsonBody(pub(super) JsonBody);
+
+/// A JSON body with what an inspection found.
+pub(super) struct InspectionBody(pub(super) JsonBody);
+
+impl FromRequest<State> for InspectionBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &State) -> Result<Self, ApiError> {
+        read(request, MAX_BYTES_OF_INSPECTION).await.map(|value| Self(JsonBody(value)))
+    }
+}
 
 impl FromRequest<State> for JsonBody {
     type Rejection = ApiError;

@@ -78,6 +78,11 @@ pub(super) fn masked_any(value: &Value) -> Value {
     masked_value("", value)
 }
 
+/// A URL as an answer may show it.
+pub(super) fn shown_url(text: &str) -> String {
+    masked_url(text).unwrap_or_else(|| text.to_owned())
+}
+
 /// Puts back the stored values that a client read masked and wrote back unchanged.
 pub(super) fn restore(written: &mut Dictionary, stored: &Dictionary) {
     restore_map(written, stored, &masked(stored));

@@ -12,18 +12,23 @@ mod layers;
 mod links;
 mod logs;
 mod mask;
+mod node_hardware;
+mod node_management;
 mod node_patch;
+mod node_settings;
 mod node_states;
 mod node_view;
 mod nodes;
 mod patch;
 mod ports;
 mod query;
+mod ramdisk;
 mod resources;
 mod root;
 #[cfg(test)]
 pub(crate) mod tests;
 mod value;
+mod vendor;
 mod version;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -50,6 +55,9 @@ pub struct Config {
     pub max_limit: usize,
     /// Seconds that a request may take. Default 60.
     pub request_timeout: u64,
+    /// Whether ramdisks of others may call lookup, heartbeat and continue_inspection, which nobody is authenticated
+    /// for. Default false.
+    pub enable_ramdisk_endpoints: bool,
 }
 
 /// Why the API will not be served.
@@ -93,6 +101,7 @@ impl Default for Config {
             public_endpoint: None,
             max_limit: 1000,
             request_timeout: 60,
+            enable_ramdisk_endpoints: false,
         }
     }
 }
@@ -121,6 +130,11 @@ pub fn router(state: State) -> Router {
         .merge(root::routes())
         .merge(nodes::routes())
         .merge(node_states::routes())
+        .merge(node_settings::routes())
+        .merge(node_management::routes())
+        .merge(node_hardware::routes())
+        .merge(vendor::routes())
+        .merge(ramdisk::routes())
         .merge(history::routes())
         .merge(allocations::routes())
         .merge(logs::routes())

@@ -1,5 +1,7 @@
 //! `/v1/nodes/X/states`, `/validate`, `/maintenance`: what a node is in, and asking for something else.
 
+use std::time::Duration;
+
 use axum::{
     Json, Router,
     extract::{Path, State as Extract},
@@ -16,6 +18,7 @@ use super::{
     json::{JsonBody, LargeJsonBody},
     layers::to_the_end,
     links::Context,
+    node_management::nothing_else,
     node_patch::set_maintenance,
     node_view::{Live, view},
     nodes::{edit, find, refuse_protected},
@@ -185,6 +188,8 @@ async fn power(
 ) -> Result<Response, ApiError> {
     let mut body = body.object()?;
     let target = target(&mut body)?;
+    let timeout = timeout(&mut body, context.version)?;
+    nothing_else(&body)?;
     let node = find(&state, &context, &ident).await?;
     let power = target.parse::<PowerTarget>().map_err(|_| {
         invalid_state(&target, &node, node.power_state.map_or("None", |power_state| power_state.as_str()))
@@ -192,9 +197,28 @@ async fn power(
     if matches!(power, PowerTarget::SoftOff | PowerTarget::SoftReboot) && !context.version.has(27) {
         return Err(ApiError::too_old(&format!("the target {target}")));
     }
+    if matches!(node.provision_state, ProvisionState::Cleaning | ProvisionState::CleanWait) {
+        return Err(invalid_state(&target, &node, node.provision_state.as_str()));
+    }
     let engine = state.engine.clone();
-    to_the_end(async move { Ok(engine.power(node.uuid, power).await?) }).await?;
+    to_the_end(async move { Ok(engine.power_within(node.uuid, power, timeout).await?) }).await?;
     Ok(accepted(&context, &ident))
+}
+
+/// How long the machine may take, since 1.27.
+fn timeout(body: &mut Map<String, Value>, version: Version) -> Result<Option<Duration>, ApiError> {
+    let seconds = match body.remove("timeout") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(text)) => text.parse().ok(),
+        Some(value) => value.as_i64(),
+    };
+    if !version.has(27) {
+        return Err(ApiError::too_old("the argument timeout"));
+    }
+    match seconds.map(u32::try_from) {
+        Some(Ok(seconds @ 1..)) => Ok(Some(Duration::from_secs(seconds.into()))),
+        _ => Err(ApiError::bad("timeout has to be positive integer")),
+    }
 }
 
 // === maintenance ===

@@ -18,6 +18,9 @@ const RESOURCES: &[(&str, u16)] = &[
     ("conductors", 49),
     ("deploy_templates", 55),
     ("runbooks", 92),
+    ("lookup", 22),
+    ("heartbeat", 22),
+    ("continue_inspection", 84),
 ];
 
 pub(super) fn routes() -> Router<State> {

@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bessemer_proto::ids::NodeId;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::node::{
     BootMode, Node, PowerState, UnknownWord,
@@ -142,7 +142,7 @@ pub trait SecureBoot: Send + Sync {
 }
 
 /// A kind of virtual medium.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MediaKind {
     /// CD or DVD.
     Cd,

@@ -4,6 +4,7 @@ mod fake;
 mod manual;
 mod redfish;
 mod steps;
+pub mod vendor;
 
 use crate::node::Node;
 pub use steps::{fake_steps, offers};

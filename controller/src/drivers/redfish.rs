@@ -8,12 +8,16 @@ const fn only(kind: &'static str, name: &'static [&'static str; 1]) -> Interface
     Interface { kind, default: name[0], enabled: name }
 }
 
+const fn of(kind: &'static str, enabled: &'static [&'static str]) -> Interface {
+    Interface { kind, default: enabled[0], enabled }
+}
+
 const INTERFACES: &[Interface] = &[
-    only("bios", &["no-bios"]),
+    of("bios", &["redfish", "no-bios"]),
     only("boot", &["redfish-virtual-media"]),
     only("console", &["no-console"]),
     only("deploy", &["direct"]),
-    only("firmware", &["no-firmware"]),
+    of("firmware", &["redfish", "no-firmware"]),
     only("inspect", &["no-inspect"]),
     only("management", &["redfish"]),
     only("network", &["noop"]),
@@ -21,7 +25,7 @@ const INTERFACES: &[Interface] = &[
     only("raid", &["no-raid"]),
     only("rescue", &["no-rescue"]),
     only("storage", &["noop"]),
-    only("vendor", &["no-vendor"]),
+    of("vendor", &["redfish", "no-vendor"]),
 ];
 
 const PROPERTIES: &[(&str, &str)] = &[

@@ -6,8 +6,12 @@ pub mod deploy_template;
 pub mod events;
 pub mod firmware;
 pub mod hardware;
+pub mod hardware_cache;
+pub mod inspection;
+pub mod inventory;
 pub mod named_steps;
 pub mod plan;
+pub mod raid;
 pub mod runbook;
 pub mod state;
 pub mod traits;
@@ -332,6 +336,30 @@ impl Node {
             }
             _ => None,
         })
+    }
+}
+
+// === impl Port ===
+
+impl Port {
+    /// A port as `POST /v1/ports` makes it.
+    #[must_use]
+    pub fn new(node: NodeId, address: String) -> Self {
+        Self {
+            uuid: uuid::Uuid::new_v4(),
+            node,
+            address,
+            name: None,
+            description: None,
+            pxe_enabled: true,
+            physical_network: None,
+            local_link_connection: Map::new(),
+            extra: Map::new(),
+            internal_info: Map::new(),
+            is_smartnic: false,
+            created_at: Utc::now(),
+            updated_at: None,
+        }
     }
 }
 

@@ -104,6 +104,7 @@ impl Engine {
         watch::start(&inner);
         let engine = Self { inner };
         engine.resume_allocations().await?;
+        engine.resume_changes().await?;
         Ok(engine)
     }
 

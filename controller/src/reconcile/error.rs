@@ -57,6 +57,12 @@ pub enum RequestError {
         /// `deployment`, `cleaning`.
         task: &'static str,
     },
+    /// The BMC failed at it; a sentence.
+    #[error("{0}")]
+    Hardware(String),
+    /// Nothing that may be told about.
+    #[error("Resource could not be found.")]
+    NotFound,
     /// The request or the node lacks something; a sentence.
     #[error("{0}")]
     Invalid(String),

@@ -1,6 +1,6 @@
 //! Changes of power that the API asked for: in the background, one at a time per node.
 
-use std::panic::AssertUnwindSafe;
+use std::{panic::AssertUnwindSafe, time::Duration};
 
 use bessemer_proto::ids::NodeId;
 use futures_util::FutureExt as _;
@@ -25,6 +25,16 @@ use crate::{
 impl Engine {
     /// Accepts a change of power; it happens in the background and shows in `target_power_state`, `last_error`.
     pub async fn power(&self, node: NodeId, target: PowerTarget) -> Result<(), RequestError> {
+        self.power_within(node, target, None).await
+    }
+
+    /// The same; the machine may take `within` for each part of it instead of what the configuration says.
+    pub async fn power_within(
+        &self,
+        node: NodeId,
+        target: PowerTarget,
+        within: Option<Duration>,
+    ) -> Result<(), RequestError> {
         let guard = self.lock(node).await?;
         let cx = &self.inner.cx;
         let mut node = cx.store.node(&node.to_string()).await?;
@@ -45,14 +55,21 @@ impl Engine {
             let abandon = engine.inner.abandon.clone();
             tokio::select! {
                 () = abandon.cancelled() => {}
-                () = engine.change_power(guard, node, bmc, target) => {}
+                () = engine.change_power(guard, node, bmc, Wanted { target, within }) => {}
             }
         });
         Ok(())
     }
 
-    async fn change_power(&self, guard: NodeGuard, mut node: Node, bmc: Bmc, target: PowerTarget) {
-        let change = AssertUnwindSafe(change(&bmc, target, &self.inner.cx.config)).catch_unwind().await;
+    async fn change_power(
+        &self,
+        guard: NodeGuard,
+        mut node: Node,
+        bmc: Bmc,
+        Wanted { target, within }: Wanted,
+    ) {
+        let limits = Limits::of(&self.inner.cx.config, within);
+        let change = AssertUnwindSafe(change(&bmc, target, limits)).catch_unwind().await;
         node.last_error = problem(&node, change)
             .map(|problem| format!("Failed to change the power state to \"{target}\". Error: {problem}"));
         node.power_state = machine::read_power(&node, &bmc).await;
@@ -91,21 +108,44 @@ fn shown(target: PowerTarget) -> PowerTarget {
     }
 }
 
-async fn change(bmc: &Bmc, target: PowerTarget, config: &Config) -> Result<(), BmcError> {
+/// What was asked for.
+#[derive(Clone, Copy)]
+struct Wanted {
+    target: PowerTarget,
+    within: Option<Duration>,
+}
+
+/// How long a machine may take.
+#[derive(Clone, Copy)]
+struct Limits {
+    hard: Duration,
+    soft: Duration,
+}
+
+impl Limits {
+    fn of(config: &Config, asked: Option<Duration>) -> Self {
+        Self {
+            hard: asked.unwrap_or_else(|| config.power_timeout()),
+            soft: asked.unwrap_or_else(|| config.soft_power_off_timeout()),
+        }
+    }
+}
+
+async fn change(bmc: &Bmc, target: PowerTarget, limits: Limits) -> Result<(), BmcError> {
     let off = async |action, within| {
         bmc.power.set(action).await?;
         bmc.power.wait_for(PowerState::Off, within).await
     };
     match target {
         PowerTarget::On => {}
-        PowerTarget::Off | PowerTarget::Reboot => off(PowerAction::ForceOff, config.power_timeout()).await?,
+        PowerTarget::Off | PowerTarget::Reboot => off(PowerAction::ForceOff, limits.hard).await?,
         PowerTarget::SoftOff | PowerTarget::SoftReboot => {
-            off(PowerAction::GracefulShutdown, config.soft_power_off_timeout()).await?;
+            off(PowerAction::GracefulShutdown, limits.soft).await?;
         }
     }
     if shown(target) == PowerTarget::On {
         bmc.power.set(PowerAction::On).await?;
-        bmc.power.wait_for(PowerState::On, config.power_timeout()).await?;
+        bmc.power.wait_for(PowerState::On, limits.hard).await?;
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use super::{
     context::Context,
     error::Failure,
     outcome::{Kind, Outcome, Until},
+    ramdisk,
     states::{self, State},
     steps,
 };
@@ -175,7 +176,7 @@ pub(super) fn forget_failure(node: &mut Node) {
     steps::forget_abort(node);
 }
 
-async fn enter(
+pub(super) async fn enter(
     mut node: Node,
     next: ProvisionState,
     error: Option<String>,
@@ -195,6 +196,7 @@ async fn enter(
     }
     if !next.is_moving() {
         steps::forget(&mut node);
+        ramdisk::forget(&mut node);
         cx.memory.forget(node.uuid);
     }
     cx.store.update_node(&mut node, Some(&event)).await

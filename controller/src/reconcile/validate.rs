@@ -53,7 +53,7 @@ impl Engine {
             return Err(unsupported(driver, interface.kind));
         }
         match interface.kind {
-            "power" | "management" => bmc(&self.inner.cx, node),
+            "power" | "management" | "bios" | "firmware" => bmc(&self.inner.cx, node),
             "boot" if name == "fake" => Ok(()),
             "boot" => bmc(&self.inner.cx, node).and_then(|()| firmware(node)),
             "deploy" if name == "fake" => Ok(()),

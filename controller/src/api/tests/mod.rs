@@ -1,9 +1,11 @@
 //! The router in process, with a real store and a real engine; the only stand-in is a BMC that is not there.
 
 mod allocations;
+mod hardware;
 mod negotiation;
 mod nodes;
 mod ports;
+mod ramdisk;
 mod recorded;
 mod states;
 

@@ -147,7 +147,7 @@ impl Machine {
         Ok(sort_out(slots, kind))
     }
 
-    async fn managers(&self, system: &Document) -> Result<Vec<Document>, BmcError> {
+    pub(super) async fn managers(&self, system: &Document) -> Result<Vec<Document>, BmcError> {
         let mut links = system.links("/Links/ManagedBy");
         if links.is_empty()
             && let Some(all) = self.client.get(ROOT).await?.link("/Managers")

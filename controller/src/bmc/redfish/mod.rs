@@ -4,9 +4,11 @@
 //! capability on top of it. What a BMC sends is hostile: sizes and waits are bounded, links stay on its origin.
 
 mod auth;
+mod bios;
 mod boot;
 mod client;
 mod document;
+mod lights;
 mod media;
 mod pool;
 mod power;
@@ -45,6 +47,10 @@ fn open_with(driver_info: &Dictionary, pace: Pace) -> Result<Bmc, BmcError> {
         boot_mode: Some(machine.clone()),
         secure_boot: Some(machine.clone()),
         virtual_media: Some(machine.clone()),
+        nmi: Some(machine.clone()),
+        indicators: Some(machine.clone()),
+        bios: Some(machine.clone()),
+        firmware: Some(machine.clone()),
         ..Bmc::only_power(machine)
     })
 }

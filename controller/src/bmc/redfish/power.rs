@@ -14,7 +14,7 @@ use crate::{
     node::PowerState,
 };
 
-const RESET: &str = "ComputerSystem.Reset";
+pub(super) const RESET: &str = "ComputerSystem.Reset";
 const MAX_CONFLICTS: u32 = 6;
 
 #[async_trait]
@@ -88,7 +88,7 @@ impl Machine {
     }
 
     /// `None` when the BMC does not say.
-    async fn allowed_resets(&self, system: &Document) -> Result<Option<Vec<String>>, BmcError> {
+    pub(super) async fn allowed_resets(&self, system: &Document) -> Result<Option<Vec<String>>, BmcError> {
         let listed = |values: Option<&Value>| {
             let words = values?.as_array()?.iter().filter_map(Value::as_str).take(32).map(str::to_owned);
             Some(words.collect::<Vec<_>>()).filter(|words| !words.is_empty())

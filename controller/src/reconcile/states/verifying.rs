@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::State;
 use crate::{
     node::Node,
-    reconcile::{context::Context, error::Failure, machine, outcome::Outcome},
+    reconcile::{context::Context, error::Failure, hardware_cache, machine, outcome::Outcome},
 };
 
 pub(super) struct Verifying;
@@ -16,6 +16,7 @@ impl State for Verifying {
         let bmc = cx.bmc(node)?;
         cx.doing(node, "waiting for the BMC to answer", cx.config.power_timeout()).await?;
         machine::read(node, &bmc).await?;
+        hardware_cache::refresh(node, &bmc, cx).await;
         Ok(Outcome::done())
     }
 

@@ -1,4 +1,5 @@
 use super::{machine::Treatment, *};
+use crate::node::BootMode;
 
 /// Kills the controller as soon as the node is at that step.
 async fn killed_at(step: &'static str, waits: bool) {
@@ -161,4 +162,20 @@ async fn many_nodes_are_worked_on_at_once() {
     let elapsed = started.elapsed();
     assert!(elapsed >= Duration::from_millis(600), "more than four at once: {elapsed:?}");
     assert!(elapsed < Duration::from_millis(2300), "one after the other: {elapsed:?}");
+}
+
+#[tokio::test]
+async fn a_hardware_change_that_was_accepted_is_made_after_a_kill() {
+    let mut world = World::new().await;
+    let id = world.available().await;
+    world.machine.lock().slow = Some(("boot mode", Duration::from_secs(3600)));
+    world.engine.change(id, Change::BootMode(BootMode::Bios)).await.unwrap();
+    world.until(id, |node| node.reservation.is_some()).await;
+    world.machine.lock().slow = None;
+    world.kill().await;
+    let node = world.until(id, |node| node.boot_mode == Some(BootMode::Bios)).await;
+    assert_eq!(node.last_error, None);
+    assert_eq!(world.machine.lock().mode, Some(BootMode::Bios));
+    let node = world.until(id, |node| node.reservation.is_none()).await;
+    assert_eq!(node.provision_state, ProvisionState::Available);
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod behaviour;
+mod inside;
 mod mock;
 mod virtual_media;
 
