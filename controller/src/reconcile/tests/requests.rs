@@ -165,7 +165,8 @@ async fn validation_says_what_works_and_why_the_rest_does_not() {
     };
     let works: Vec<_> = reasons(&node).into_iter().filter(|(_, reason)| reason.is_none()).collect();
     let works: Vec<_> = works.into_iter().map(|(kind, _)| kind).collect();
-    assert_eq!(works, ["boot", "deploy", "management", "network", "power", "storage"]);
+    let expected = ["boot", "deploy", "management", "network", "power", "bios", "firmware", "storage"];
+    assert_eq!(works, expected);
     assert_eq!(reasons(&node).len(), 12);
     node.instance_info.clear();
     node.driver_info.clear();
