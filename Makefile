@@ -87,6 +87,15 @@ bench: setup agent images ## Measure writing images beside curl, dd, qemu-img an
 	    $(if $(BENCH_QUICK),--quick) $(if $(BENCH_GIB),--gib $(BENCH_GIB)) $(if $(BENCH_ROUNDS),--rounds $(BENCH_ROUNDS)) \
 	    $(if $(BENCH_ONLY),--only '$(BENCH_ONLY)') $(if $(BENCH_WRITE_TO),--write-to '$(BENCH_WRITE_TO)')
 
+.PHONY: bench-api
+bench-api: ## Measure the API with 10,000 nodes beside the real Ironic [BENCH_NODES=] [BENCH_LIVES=] [BENCH_ONLY=SQLite] [BENCH_WRITE_TO=file]
+	@tests/setup.sh ironic
+	cargo build --release -p bessemer-controller
+	cargo build --release -p bessemer-tests --bin bessemer-bench-api
+	RUST_LOG=warn BESSEMER_BIN=$(target)/release/bessemer $(target)/release/bessemer-bench-api --ironic $(BESSEMER_VENV)-ironic \
+	    $(if $(BENCH_NODES),--nodes $(BENCH_NODES)) $(if $(BENCH_LIVES),--lives $(BENCH_LIVES)) \
+	    $(if $(BENCH_ONLY),--only '$(BENCH_ONLY)') $(if $(BENCH_WRITE_TO),--write-to '$(BENCH_WRITE_TO)')
+
 .PHONY: demo
 demo: setup build ramdisk images ## Deploy a real Debian onto a virtual machine and watch [KEEP=1] [FIRMWARE=bios|secure-boot]
 	BESSEMER_DEPLOY_ISO=$(deploy_iso) BESSEMER_TARGET=$(target)/debug tests/demo/demo.sh $(if $(KEEP),--keep) $(if $(FIRMWARE),--firmware $(FIRMWARE))

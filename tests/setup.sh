@@ -1,6 +1,7 @@
 #!/bin/bash
 # Installs what building, testing and the demo need: Debian packages, cargo-nextest, a Python environment.
-# What is there already is left alone, so a second run takes a moment. `make setup` runs it.
+# What is there already is left alone, so a second run takes a moment. `make setup` runs it; `setup.sh ironic` (`make bench-api`) also
+# installs the real Ironic.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/.." && pwd)
@@ -40,7 +41,12 @@ without_starting() {
     [ $result = 0 ] || die "apt-get could not install them"
     [ -d /run/systemd/system ] || return 0
     for package in "${missing[@]}"; do
-        case $package in nginx-light) package=nginx-common ;; memcached | swift-*) ;; *) continue ;; esac
+        case $package in
+            nginx-light) package=nginx-common ;;
+            postgresql-*) package=postgresql-common ;;
+            memcached | swift-*) ;;
+            *) continue ;;
+        esac
         for unit in $(dpkg -L "$package" | sed -n 's#.*/systemd/system/\([^/@]*\.service\)$#\1#p'); do
             "${sudo[@]}" systemctl disable --quiet "$unit" || true
         done
@@ -61,18 +67,21 @@ rust() {
     fi
 }
 
+# python REQUIREMENTS VENV
 python() {
-    local stamp=$venv/.requirements
-    cmp -s "$here/requirements.txt" "$stamp" && return
+    local wanted=$here/$1 venv=$2 stamp=$2/.requirements
+    cmp -s "$wanted" "$stamp" && return
     say "making $venv"
     rm -rf "$venv"
     mkdir -p "$(dirname "$venv")"
     # Debian's Python: libvirt's binding is built against Debian's headers.
     /usr/bin/python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$here/requirements.txt"
-    cp "$here/requirements.txt" "$stamp"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$wanted"
+    cp "$wanted" "$stamp"
 }
 
 packages
 rust
-python
+python requirements.txt "$venv"
+# Only what the benchmark of the API compares with.
+[ "${1:-}" != ironic ] || python requirements-ironic.txt "$venv-ironic"

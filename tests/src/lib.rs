@@ -2,9 +2,11 @@
 //!
 //! - [`lab`]: virtual machines, each with a virtual BMC that speaks Redfish, and a server for images.
 //! - [`harness`]: the real controller as a child process, its REST API, and the artifacts that a deploy needs.
+//! - [`recorded`]: what a real Ironic and its clients said to each other, to be replayed.
 //! - [`counterparts`]: programs that nobody here wrote: sushy-tools, the `baremetal` command line, DMTF's validator.
 #![forbid(unsafe_code)]
 
 pub mod counterparts;
 pub mod harness;
 pub mod lab;
+pub mod recorded;

@@ -19,7 +19,7 @@ use tokio::process::Command;
 
 use super::{
     Answer, CounterpartError,
-    program::{in_venv, run},
+    program::{in_venv, run, without_settings},
 };
 
 /// `baremetal` pointed at one API, without authentication.
@@ -65,12 +65,7 @@ impl IronicClient {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        // Settings of the person at the keyboard must not lead elsewhere.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("OS_") {
-                command.env_remove(name);
-            }
-        }
+        without_settings(&mut command);
         command.args(["--os-auth-type", "none", "--os-endpoint", &self.endpoint]).args(arguments);
         command
     }

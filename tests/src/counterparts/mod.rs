@@ -3,14 +3,20 @@
 //! - [`sushy`]: sushy-tools over libvirt: a BMC with a virtual machine behind it.
 //! - [`ironicclient`]: the `baremetal` command line.
 //! - [`redfish_validator`]: DMTF's Redfish-Service-Validator.
+//! - [`keystone`]: OpenStack's identity service.
+//! - [`postgresql`]: a database server.
+//! - [`script`]: the clients that are driven by Python: `baremetal`, openstacksdk, metalsmith.
 //! - [`swift`]: OpenStack's object store, with temporary URLs.
 //!
 //! The Python ones live in `.cache/venv`, which `make setup` fills from `tests/requirements.txt`.
 
 pub mod ironicclient;
+pub mod keystone;
 mod namespace;
+pub mod postgresql;
 mod program;
 pub mod redfish_validator;
+pub mod script;
 pub mod sushy;
 pub mod swift;
 

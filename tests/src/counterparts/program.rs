@@ -47,6 +47,15 @@ pub(super) fn in_venv(name: &str) -> Result<PathBuf, CounterpartError> {
     if path.is_file() { Ok(path) } else { Err(CounterpartError::Missing { path }) }
 }
 
+/// Settings of the person at the keyboard must not lead elsewhere.
+pub(super) fn without_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("OS_") {
+            command.env_remove(name);
+        }
+    }
+}
+
 /// Runs `command` with nothing on standard input, for `limit` at most.
 pub(super) async fn run(mut command: Command, limit: Duration) -> Result<Answer, CounterpartError> {
     let program = format!("{:?}", command.as_std());

@@ -21,15 +21,16 @@ pub struct Api {
 }
 
 impl Api {
-    pub(super) fn new(base: String) -> Result<Self, HarnessError> {
+    pub(super) fn new(base: String, authority: Option<&[u8]>) -> Result<Self, HarnessError> {
         // The first caller in the process wins; all want the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_WITHIN).build();
-        let client = client.map_err(|source| HarnessError::Request {
-            method: "GET".into(),
-            path: base.clone(),
-            source,
-        })?;
+        let failed = |source| HarnessError::Request { method: "GET".into(), path: base.clone(), source };
+        let mut client = reqwest::Client::builder().no_proxy().timeout(ANSWER_WITHIN);
+        if let Some(authority) = authority {
+            let authority = reqwest::Certificate::from_pem(authority).map_err(failed)?;
+            client = client.tls_certs_only([authority]);
+        }
+        let client = client.build().map_err(failed)?;
         Ok(Self { client, base })
     }
 

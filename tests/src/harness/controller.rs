@@ -35,6 +35,27 @@ impl Controller {
     /// Starts the controller with its state below `folder`, and waits until it answers. `extra` is TOML that is merged
     /// over the configuration, such as `[conductor]\ndeploy_callback_timeout = 60`.
     pub async fn start(folder: &Path, deploy_iso: &Path, extra: &str) -> Result<Self, HarnessError> {
+        Self::start_trusting(folder, deploy_iso, extra, None).await
+    }
+
+    /// The same when `extra` says that the API is served by HTTPS; its certificate is signed by the authority of this
+    /// file.
+    pub async fn start_tls(
+        folder: &Path,
+        deploy_iso: &Path,
+        extra: &str,
+        authority: &Path,
+    ) -> Result<Self, HarnessError> {
+        let authority = fs::read(authority).map_err(HarnessError::file("read", authority))?;
+        Self::start_trusting(folder, deploy_iso, extra, Some(authority)).await
+    }
+
+    async fn start_trusting(
+        folder: &Path,
+        deploy_iso: &Path,
+        extra: &str,
+        authority: Option<Vec<u8>>,
+    ) -> Result<Self, HarnessError> {
         let folder = folder.join("controller");
         fs::create_dir_all(&folder).map_err(HarnessError::file("create", &folder))?;
         let ports = free_ports().map_err(HarnessError::file("find free ports for", &folder))?;
@@ -42,7 +63,8 @@ impl Controller {
         merge(&mut configuration, extra.parse::<Table>()?);
         let file = folder.join("bessemer.toml");
         fs::write(&file, configuration.to_string()).map_err(HarnessError::file("write", &file))?;
-        let api = Api::new(format!("http://127.0.0.1:{}", ports[0]))?;
+        let scheme = if authority.is_some() { "https" } else { "http" };
+        let api = Api::new(format!("{scheme}://127.0.0.1:{}", ports[0]), authority.as_deref())?;
         let mut controller = Self { folder, binary: binary()?, api, child: None };
         controller.restart().await?;
         Ok(controller)
@@ -64,6 +86,12 @@ impl Controller {
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.folder.join("bessemer.log")
+    }
+
+    /// The number of its process while it runs.
+    #[must_use]
+    pub fn process(&self) -> Option<u32> {
+        self.child.as_ref().and_then(Child::id)
     }
 
     /// Kills it at once, as when the power fails.
