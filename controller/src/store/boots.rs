@@ -4,7 +4,8 @@ use bessemer_proto::ids::{BootId, NodeId};
 
 use super::{
     Boot, Store, StoreError,
-    db::{Row, Sql},
+    db::{Row, Sql, Written},
+    nodes::must_exist,
     not_found, time_of, unreadable,
 };
 
@@ -25,7 +26,11 @@ impl Store {
         .with(boot.enrolled_key_hash.as_ref().map(hex::encode))
         .with(boot.created.timestamp_micros())
         .with(boot.closed);
-        self.inner.db.write("add a boot", &[close_all(boot.node), sql]).await.map(drop)
+        let all = [must_exist(boot.node), close_all(boot.node), sql];
+        match self.inner.db.write("add a boot", &all).await? {
+            Written::Missed(_) => Err(not_found("Node", boot.node)),
+            Written::All(_) => Ok(()),
+        }
     }
 
     /// The boot of that id.

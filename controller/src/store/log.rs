@@ -7,8 +7,9 @@ use bessemer_proto::{
 
 use super::{
     LogLine, Store, StoreError,
-    db::{Sql, Value},
-    unreadable,
+    db::{Sql, Value, Written},
+    nodes::must_exist,
+    not_found, unreadable,
 };
 
 const LINES_PER_NODE: i64 = 10_000;
@@ -26,17 +27,21 @@ impl Store {
         if records.is_empty() {
             return Ok(());
         }
-        let (node, boot) = (node.to_string(), boot.to_string());
-        let mut all: Vec<Sql> =
-            records.chunks(ROWS_PER_STATEMENT).map(|part| insert(&node, &boot, part)).collect();
+        let must_exist = must_exist(node);
+        let (id, boot) = (node.to_string(), boot.to_string());
+        let mut all = vec![must_exist];
+        all.extend(records.chunks(ROWS_PER_STATEMENT).map(|part| insert(&id, &boot, part)));
         let trim = Sql::new(
             "DELETE FROM agent_log WHERE node = $1 AND id <= \
              (SELECT id FROM agent_log WHERE node = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)",
         )
-        .with(node.as_str())
+        .with(id.as_str())
         .with(LINES_PER_NODE);
         all.push(trim);
-        self.inner.db.write("add to an agent's log", &all).await.map(drop)
+        match self.inner.db.write("add to an agent's log", &all).await? {
+            Written::Missed(_) => Err(not_found("Node", node)),
+            Written::All(_) => Ok(()),
+        }
     }
 
     /// Log lines of a node with an id above `after`, oldest first.

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 use super::{
@@ -57,6 +58,8 @@ impl Store {
                 SqlitePoolOptions::new()
                     .max_connections(connections)
                     .acquire_timeout(Duration::from_secs(30))
+                    // One whose transaction SQLite ended by itself (the disk was full) is of no more use.
+                    .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
                     .connect_with(options)
                     .await
                     .map_err(database("open its file"))

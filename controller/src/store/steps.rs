@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::{
     StepOutcome, StepRow, Store, StoreError, corrupt,
     db::{Must, Row, Sql, Written},
+    nodes::must_exist,
     not_found, time_of, unreadable,
 };
 
@@ -36,7 +37,10 @@ impl Store {
         .with(succeeded)
         .with(outcome)
         .with(step.created.timestamp_micros());
-        self.inner.db.run("add a step", sql).await.map(drop)
+        match self.inner.db.write("add a step", &[must_exist(step.node), sql]).await? {
+            Written::Missed(_) => Err(not_found("Node", step.node)),
+            Written::All(_) => Ok(()),
+        }
     }
 
     /// The step of that id.

@@ -52,16 +52,34 @@ pub(super) enum Written {
 }
 
 macro_rules! query {
-    ($database:ty, $sql:expr) => {{
+    ($database:ident, $sql:expr) => {{
         let mut query = sqlx::query::<$database>($sql.text());
         for value in &$sql.values {
             query = match value {
-                Value::Text(text) => query.bind(text.as_deref()),
+                Value::Text(text) => query.bind(text.as_deref().map(text_for::$database)),
                 Value::Number(number) => query.bind(*number),
             };
         }
         query
     }};
+}
+
+/// Texts as each database takes them.
+#[allow(non_snake_case, reason = "named as the types of the databases, for the macro")]
+mod text_for {
+    use std::borrow::Cow;
+
+    pub(super) fn Sqlite(text: &str) -> &str {
+        text
+    }
+
+    /// PostgreSQL has no NUL in texts: the sign for it takes its place, where it is written and where it is sought.
+    pub(super) fn Postgres(text: &str) -> Cow<'_, str> {
+        match text.contains('\0') {
+            true => text.replace('\0', "\u{2400}").into(),
+            false => text.into(),
+        }
+    }
 }
 
 // === impl Db ===
@@ -131,7 +149,14 @@ impl Db {
         let mut tx = self.begin().await?;
         let mut rows = 0;
         for (index, sql) in all.iter().enumerate() {
-            rows = tx.run(sql).await?;
+            rows = match tx.run(sql).await {
+                Ok(rows) => rows,
+                Err(error) => {
+                    // The database may have taken it back already: then there is nothing left to do.
+                    tx.rollback().await.ok();
+                    return Err(error);
+                }
+            };
             if rows == 0 && sql.must != Must::Nothing {
                 tx.rollback().await?;
                 return Ok(Written::Missed(index));
@@ -158,7 +183,11 @@ impl Db {
         match self {
             Self::Sqlite { .. } => format!("(document ->> '$.{}')", path.join(".")),
             // Texts as they are, not as a language sorts them: SQLite does so by itself.
-            Self::Postgres(_) => format!("((document::json #>> '{{{}}}') COLLATE \"C\")", path.join(",")),
+            // It refuses to read a document with a NUL in it.
+            Self::Postgres(_) => {
+                let document = r"replace(document, '\u0000', '')::json";
+                format!("(({document} #>> '{{{}}}') COLLATE \"C\")", path.join(","))
+            }
         }
     }
 
@@ -203,6 +232,8 @@ impl Patience {
 fn is_transient(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) => true,
+        // What the row hangs on was removed after it was asked for: the next attempt finds that out.
+        sqlx::Error::Database(error) if error.is_foreign_key_violation() => true,
         sqlx::Error::Database(error) => error.code().is_some_and(|code| TRANSIENT.contains(&&*code)),
         _ => false,
     }

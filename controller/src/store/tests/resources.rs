@@ -56,9 +56,14 @@ fn duplicate(error: StoreError) -> (&'static str, String) {
     }
 }
 
-#[tokio::test]
-async fn a_resource_is_found_by_uuid_and_name_within_its_kind() {
-    let (_folder, store) = open().await;
+on_both![
+    a_resource_is_found_by_uuid_and_name_within_its_kind,
+    each_unique_value_of_a_resource_is_named_when_taken,
+    a_writer_of_an_older_resource_is_refused,
+    a_resource_goes_with_its_node,
+];
+
+async fn a_resource_is_found_by_uuid_and_name_within_its_kind(store: Store) {
     let (first, second) = (rack(Some("a")), rack(None));
     let stored = store.create_resource(&first).await.unwrap();
     store.create_resource(&second).await.unwrap();
@@ -80,9 +85,7 @@ async fn a_resource_is_found_by_uuid_and_name_within_its_kind() {
     assert!(store.resource::<Row>("a").await.is_ok());
 }
 
-#[tokio::test]
-async fn each_unique_value_of_a_resource_is_named_when_taken() {
-    let (_folder, store) = open().await;
+async fn each_unique_value_of_a_resource_is_named_when_taken(store: Store) {
     let mut first = rack(Some("a"));
     first.label = Some("l".into());
     store.create_resource(&first).await.unwrap();
@@ -102,9 +105,7 @@ async fn each_unique_value_of_a_resource_is_named_when_taken() {
     assert_eq!(store.resource::<Rack>("b").await.unwrap().value, second);
 }
 
-#[tokio::test]
-async fn a_writer_of_an_older_resource_is_refused() {
-    let (_folder, store) = open().await;
+async fn a_writer_of_an_older_resource_is_refused(store: Store) {
     store.create_resource(&rack(Some("a"))).await.unwrap();
     let mut mine = store.resource::<Rack>("a").await.unwrap();
     let mut theirs = mine.clone();
@@ -119,9 +120,7 @@ async fn a_writer_of_an_older_resource_is_refused() {
     assert!(matches!(gone, StoreError::NotFound { what: "Rack", .. }));
 }
 
-#[tokio::test]
-async fn a_resource_goes_with_its_node() {
-    let (_folder, store) = open().await;
+async fn a_resource_goes_with_its_node(store: Store) {
     let (first, second) = (node("n1"), node("n2"));
     store.create_node(&first).await.unwrap();
     store.create_node(&second).await.unwrap();
@@ -143,7 +142,7 @@ async fn a_resource_goes_with_its_node() {
 
 #[tokio::test]
 async fn resources_are_sealed_each_in_its_place() {
-    let (folder, store) = open().await;
+    let (folder, store) = sqlite::open().await;
     let (first, second) = (rack(Some("a")), rack(Some("b")));
     store.create_resource(&first).await.unwrap();
     store.create_resource(&second).await.unwrap();
