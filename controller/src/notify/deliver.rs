@@ -9,6 +9,7 @@ use http::{StatusCode, header};
 use reqwest::{Client, redirect};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use url::Url;
@@ -27,7 +28,9 @@ const AT_ONCE: usize = 8;
 /// From the news of a message to the look for it: its transaction is committed meanwhile.
 const SETTLE: Duration = Duration::from_millis(20);
 /// Without news it is looked again after this long.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// So often it is looked for messages that wait too long.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
@@ -73,7 +76,18 @@ impl Receiver {
 
     async fn work(self) {
         let mut failures = 0;
+        let mut tidied: Option<Instant> = None;
         loop {
+            if tidied.is_none_or(|at| at.elapsed() >= TIDY_EVERY) {
+                tidied = Some(Instant::now());
+                if let Err(error) = self.give_up_old().await {
+                    error!(
+                        receiver = self.shown,
+                        error = sentence(&error),
+                        "old notifications cannot be removed"
+                    );
+                }
+            }
             let wait = match self.send_batch().await {
                 Ok(Sent { problem: None, count }) => {
                     if failures > 0 && count > 0 {
@@ -107,7 +121,6 @@ impl Receiver {
     }
 
     async fn send_batch(&self) -> Result<Sent, StoreError> {
-        self.give_up_old().await?;
         let messages = self.store.outbox(&self.name, BATCH).await?;
         let count = messages.len();
         let mut of_nodes: BTreeMap<NodeId, Vec<Message>> = BTreeMap::new();

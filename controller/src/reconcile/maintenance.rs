@@ -1,9 +1,31 @@
 //! Maintenance and faults: what of them goes into the history.
 
+use super::error::RequestError;
 use crate::{
-    node::{Node, events},
+    drivers,
+    node::{Node, Verb, events},
     store::HistoryEvent,
 };
+
+/// What maintenance and absent interfaces forbid, besides what each verb needs.
+pub(super) fn check_verb(node: &Node, verb: Verb) -> Result<(), RequestError> {
+    let (operation, interface) = match verb {
+        Verb::Provide => (Some("providing"), None),
+        Verb::Inspect => (None, Some("inspect")),
+        Verb::Rescue => (Some("rescuing"), Some("rescue")),
+        Verb::Unrescue => (Some("unrescuing"), Some("rescue")),
+        _ => return Ok(()),
+    };
+    if let (Some(operation), true) = (operation, node.maintenance) {
+        return Err(RequestError::Maintenance { operation, node: node.uuid });
+    }
+    match interface {
+        Some(kind) if node.interfaces.get(kind).is_none_or(|name| drivers::is_absent(name)) => {
+            Err(RequestError::Unsupported { driver: node.driver.clone(), what: kind.to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
 
 /// The line of history when maintenance was set or unset, or its reason changed.
 pub(super) fn changed(before: &Node, after: &Node) -> Option<HistoryEvent> {

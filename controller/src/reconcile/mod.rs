@@ -24,6 +24,7 @@ mod process;
 mod queue;
 mod ramdisk;
 mod requests;
+mod rescue;
 mod states;
 mod steps;
 #[cfg(test)]

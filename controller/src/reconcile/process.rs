@@ -109,7 +109,7 @@ async fn apply(
         Kind::Go(next) if node.provision_state.leads_to(next) => {
             enter(node, next, None, cx).await.map(|()| true)
         }
-        Kind::Done => match node.target_provision_state {
+        Kind::Done => match destination(&node) {
             Some(target) if node.provision_state.leads_to(target) => {
                 enter(node, target, None, cx).await.map(|()| false)
             }
@@ -123,6 +123,14 @@ async fn apply(
             fail(state, node, reason, cx).await.map(|()| false)
         }
         Kind::Fail(reason) => fail(state, node, reason, cx).await.map(|()| false),
+    }
+}
+
+/// Where a node comes to rest: a retired one never is available again, as in Ironic.
+fn destination(node: &Node) -> Option<ProvisionState> {
+    match node.target_provision_state {
+        Some(ProvisionState::Available) if node.retired => Some(ProvisionState::Manageable),
+        target => target,
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
     error::{Failure, RequestError, sentence},
     lessee,
     locks::NodeGuard,
-    maintenance, process, states, steps, validate,
+    maintenance, process, rescue, states, steps, validate,
 };
 use crate::{
     bmc, config_drive,
@@ -36,6 +36,7 @@ impl Engine {
         verb: Verb,
         arguments: &Map<String, Value>,
     ) -> Result<(), RequestError> {
+        let (rescue_password, arguments) = &rescue::take(verb, arguments).await?;
         let config_drive = self.config_drive(arguments).await?;
         refuse_busy(&self.inner.cx.store.node(&node.to_string()).await?, verb)?;
         let guard = self.lock(node).await?;
@@ -46,8 +47,10 @@ impl Engine {
         if let Some(config_drive) = config_drive {
             node.instance_info.insert(config_drive::KEY.to_owned(), config_drive);
         }
+        maintenance::check_verb(&node, verb)?;
         self.check_verb(&node, verb)?;
         self.refuse_crowd(&node, verb).await?;
+        rescue::keep(&mut node, rescue_password.as_ref());
         node.last_error = None;
         if verb == Verb::Abort && node.provision_state.is_moving() {
             abort(&mut node)?;
@@ -159,7 +162,7 @@ impl Engine {
             Verb::Provide => {
                 if node.retired {
                     return Err(RequestError::Invalid(format!(
-                        "Node {} is retired and can not be provided.",
+                        "The providing operation can't be performed on node {} because it is retired.",
                         node.uuid
                     )));
                 }

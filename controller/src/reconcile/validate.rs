@@ -84,6 +84,18 @@ pub(super) fn deployable(cx: &Context, node: &Node) -> Result<(), String> {
     images(cx, node)
 }
 
+/// Whether a running machine may be taken over as it is: it must be reachable, and what is said of its image usable.
+pub(super) fn adoptable(cx: &Context, node: &Node) -> Result<(), String> {
+    drivers::get(&node.driver).map_err(|error| error.to_string())?;
+    bmc(cx, node)?;
+    firmware(node)?;
+    let is_direct = drivers::chosen(node, "deploy") == Some("direct");
+    match is_direct && node.instance_info.contains_key("image_source") {
+        true => images(cx, node),
+        false => Ok(()),
+    }
+}
+
 fn images(cx: &Context, node: &Node) -> Result<(), String> {
     cx.images.check(node).map_err(|error| sentence(&error))?;
     ConfigDrives::check_form(node).map_err(|error| sentence(&error))

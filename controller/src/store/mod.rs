@@ -6,6 +6,8 @@ mod boots;
 mod columns;
 mod config;
 mod db;
+#[cfg(test)]
+mod fuse;
 mod history;
 mod listing;
 mod log;

@@ -70,7 +70,12 @@ impl Store {
             .run(&write)
             .await
             .map_err(|source| StoreError::Migrate { database: name.clone(), source: Box::new(source) })?;
-        let db = Db::Sqlite { read: connect(READERS).await?, write };
+        let db = Db::Sqlite {
+            read: connect(READERS).await?,
+            write,
+            #[cfg(test)]
+            fuse: super::fuse::Fuse::default(),
+        };
         Self::finish(db, None, &name, &folder.join(KEY_FILE)).await
     }
 

@@ -18,6 +18,7 @@ const POLL: Duration = Duration::from_millis(250);
 pub struct Api {
     client: reqwest::Client,
     base: String,
+    version: &'static str,
 }
 
 impl Api {
@@ -31,7 +32,13 @@ impl Api {
             client = client.tls_certs_only([authority]);
         }
         let client = client.build().map_err(failed)?;
-        Ok(Self { client, base })
+        Ok(Self { client, base, version: VERSION })
+    }
+
+    /// The same at another microversion.
+    #[must_use]
+    pub fn at(self, version: &'static str) -> Self {
+        Self { version, ..self }
     }
 
     /// Its address, such as `http://127.0.0.1:6385`.
@@ -44,7 +51,7 @@ impl Api {
     pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, HarnessError> {
         let failed = |source| HarnessError::Request { method: method.to_string(), path: path.into(), source };
         let mut request = self.client.request(method.clone(), format!("{}{path}", self.base));
-        request = request.header("X-OpenStack-Ironic-API-Version", VERSION);
+        request = request.header("X-OpenStack-Ironic-API-Version", self.version);
         if let Some(body) = body {
             request = request.json(&body);
         }

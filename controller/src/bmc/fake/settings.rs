@@ -36,9 +36,13 @@ pub(super) const PROPERTIES: &[(&str, &str)] = &[
         "Seconds that a step of that interface takes, as fake_power_delay. The node waits meanwhile. Default 0.",
     ),
     (
+        "fake_inspect_delay, fake_rescue_delay",
+        "Seconds that an inspection takes, and a rescue or its end, as fake_power_delay. Default 0.",
+    ),
+    (
         "fake_fail_step",
         "Steps that fail when their time is over, separated by commas, such as deploy.deploy or \
-         vendor.log_passthrough. Default none.",
+         vendor.log_passthrough; also inspect.inspect_hardware, rescue.rescue, rescue.unrescue. Default none.",
     ),
     (
         "fake_boot_devices",

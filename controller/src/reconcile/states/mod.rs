@@ -1,6 +1,10 @@
 //! One file per state; this is the list. States that a node rests in have no file: nothing happens there.
 
+mod adopting;
 mod deleting;
+mod fake_work;
+mod inspecting;
+mod rescuing;
 mod stepping;
 mod verifying;
 
@@ -35,6 +39,12 @@ pub(crate) fn of(state: ProvisionState) -> Option<&'static dyn State> {
         ProvisionState::ServiceWait => &Waiting(Flow::Service),
         ProvisionState::ServiceHold => &Held(Flow::Service),
         ProvisionState::Deleting => &deleting::Deleting,
+        ProvisionState::Inspecting => &inspecting::Inspecting,
+        ProvisionState::InspectWait => &inspecting::InspectWait,
+        ProvisionState::Adopting => &adopting::Adopting,
+        ProvisionState::Rescuing => &rescuing::Rescuing,
+        ProvisionState::RescueWait => &rescuing::RescueWait,
+        ProvisionState::Unrescuing => &rescuing::Unrescuing,
         _ => return None,
     })
 }

@@ -3,6 +3,8 @@
 mod agent;
 mod allocations;
 mod deploy;
+mod killed;
+mod life;
 mod machine;
 mod power;
 mod recovery;

@@ -32,6 +32,8 @@ pub(super) enum Db {
         read: SqlitePool,
         /// One connection: writers queue here, not inside SQLite.
         write: SqlitePool,
+        #[cfg(test)]
+        fuse: super::fuse::Fuse,
     },
     Postgres(PgPool),
 }
@@ -172,6 +174,10 @@ impl Db {
 
     /// A transaction that may write from its first statement on: no upgrade from reading can fail halfway.
     async fn begin(&self) -> Result<Tx, sqlx::Error> {
+        #[cfg(test)]
+        if let Self::Sqlite { fuse, .. } = self {
+            fuse.burn().await;
+        }
         Ok(match self {
             Self::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
             Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
@@ -193,7 +199,7 @@ impl Db {
 
     pub(super) async fn close(&self) {
         match self {
-            Self::Sqlite { read, write } => {
+            Self::Sqlite { read, write, .. } => {
                 read.close().await;
                 write.close().await;
             }

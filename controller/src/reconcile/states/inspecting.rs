@@ -1,0 +1,69 @@
+//! `inspecting`, `inspect wait`: finds out what the machine is made of.
+
+use async_trait::async_trait;
+use chrono::Utc;
+
+use super::{
+    State,
+    fake_work::{self, Work},
+};
+use crate::{
+    node::{Node, ProvisionState},
+    reconcile::{context::Context, error::Failure, outcome::Outcome},
+};
+
+pub(super) struct Inspecting;
+pub(super) struct InspectWait;
+
+const STEP: &str = "inspect.inspect_hardware";
+const DELAY: &str = "fake_inspect_delay";
+
+#[async_trait]
+impl State for Inspecting {
+    async fn run(&self, node: &mut Node, cx: &Context) -> Result<Outcome, Failure> {
+        refuse_absent(node)?;
+        node.inspection_started_at.get_or_insert_with(Utc::now);
+        if let Work::Until(_) = fake_work::go_on(node, cx, STEP, DELAY).await? {
+            return Ok(Outcome::go(ProvisionState::InspectWait));
+        }
+        node.inspection_started_at = None;
+        node.inspection_finished_at = Some(Utc::now());
+        Ok(Outcome::done())
+    }
+
+    async fn clean_up(&self, node: &mut Node, _cx: &Context) {
+        clean_up(node);
+    }
+}
+
+#[async_trait]
+impl State for InspectWait {
+    async fn run(&self, node: &mut Node, cx: &Context) -> Result<Outcome, Failure> {
+        match fake_work::until(node)? {
+            Some(until) if Utc::now() < until => {
+                cx.wake(node.uuid, until);
+                Ok(Outcome::pause(format!("waiting as long as {DELAY} in driver_info asks for"), until))
+            }
+            _ => Ok(Outcome::go(ProvisionState::Inspecting)),
+        }
+    }
+
+    async fn clean_up(&self, node: &mut Node, _cx: &Context) {
+        clean_up(node);
+    }
+}
+
+fn refuse_absent(node: &Node) -> Result<(), Failure> {
+    match node.interfaces.get("inspect").map(String::as_str) {
+        Some("fake") => Ok(()),
+        _ => Err(Failure::Node(format!(
+            "Driver {} does not support inspect (disabled or not implemented).",
+            node.driver
+        ))),
+    }
+}
+
+fn clean_up(node: &mut Node) {
+    fake_work::forget(node);
+    node.inspection_started_at = None;
+}

@@ -1,0 +1,160 @@
+//! Inspection, adoption, rescue and retirement of fake machines.
+
+use super::*;
+use crate::node::PowerState;
+
+impl World {
+    async fn fake_node(&self, info: Value) -> NodeId {
+        let mut node = Node::new("fake-hardware");
+        node.driver_info = info.as_object().unwrap().clone();
+        crate::drivers::complete(&mut node).unwrap();
+        self.store.create_node(&node).await.unwrap();
+        self.ask(node.uuid, Verb::Manage).await.unwrap();
+        self.reaches(node.uuid, ProvisionState::Manageable).await;
+        node.uuid
+    }
+
+    async fn rescue(&self, id: NodeId) -> Result<(), RequestError> {
+        let arguments = json!({"rescue_password": "pa55"});
+        self.engine.provision(id, Verb::Rescue, arguments.as_object().unwrap()).await
+    }
+
+    async fn path(&self, id: NodeId) -> Vec<ProvisionState> {
+        let mut history = self.store.history(id, 100).await.unwrap();
+        history.reverse();
+        history.iter().filter(|event| event.from != event.to).map(|event| event.to).collect()
+    }
+}
+
+#[tokio::test]
+async fn an_inspection_takes_its_time_and_says_when_it_was() {
+    let world = World::new().await;
+    let id = world.fake_node(json!({"fake_inspect_delay": 0.1})).await;
+    world.ask(id, Verb::Inspect).await.unwrap();
+    let waiting = world.until(id, |node| node.provision_state == ProvisionState::InspectWait).await;
+    assert!(waiting.inspection_started_at.is_some());
+    let node = world.reaches(id, ProvisionState::Manageable).await;
+    assert!(node.inspection_finished_at.is_some() && node.inspection_started_at.is_none());
+    use ProvisionState as S;
+    let path = world.path(id).await;
+    assert_eq!(path[2..], [S::Inspecting, S::InspectWait, S::Inspecting, S::Manageable]);
+}
+
+#[tokio::test]
+async fn an_inspection_fails_on_demand_and_can_be_aborted() {
+    let world = World::new().await;
+    let id = world.fake_node(json!({"fake_fail_step": "inspect.inspect_hardware"})).await;
+    world.ask(id, Verb::Inspect).await.unwrap();
+    let node = world.reaches(id, ProvisionState::InspectFailed).await;
+    assert!(node.last_error.unwrap().contains("inspect.inspect_hardware failed"));
+    let slow = world.fake_node(json!({"fake_inspect_delay": 3000})).await;
+    world.ask(slow, Verb::Inspect).await.unwrap();
+    world.until(slow, |node| node.provision_state == ProvisionState::InspectWait).await;
+    world.ask(slow, Verb::Abort).await.unwrap();
+    world.reaches(slow, ProvisionState::InspectFailed).await;
+    world.ask(slow, Verb::Manage).await.unwrap();
+    let node = world.reaches(slow, ProvisionState::Manageable).await;
+    assert!(!node.driver_internal_info.contains_key("fake_work_until"));
+}
+
+#[tokio::test]
+async fn what_the_driver_does_not_have_is_refused() {
+    let world = World::new().await;
+    let id = world.active().await;
+    for refused in [world.rescue(id).await, world.ask(id, Verb::Rescue).await] {
+        refused.unwrap_err();
+    }
+    let error = world.rescue(id).await.unwrap_err().to_string();
+    assert_eq!(error, "Driver redfish does not support rescue (disabled or not implemented).");
+    assert_eq!(world.node(id).await.provision_state, ProvisionState::Active);
+}
+
+#[tokio::test]
+async fn a_running_machine_is_adopted_as_it_is() {
+    let world = World::new().await;
+    let id = world.fake_node(json!({"fake_power_delay": 0})).await;
+    world.engine.power(id, crate::node::PowerTarget::On).await.unwrap();
+    world.until(id, |node| node.target_power_state.is_none()).await;
+    world.ask(id, Verb::Adopt).await.unwrap();
+    let node = world.reaches(id, ProvisionState::Active).await;
+    assert_eq!(node.power_state, Some(PowerState::On));
+
+    let broken = world.fake_node(json!({})).await;
+    let fail = |node: &mut Node| {
+        node.driver_info.insert("fake_fail".into(), json!("power_state"));
+        Ok(())
+    };
+    world.engine.edit(broken, fail).await.unwrap();
+    world.ask(broken, Verb::Adopt).await.unwrap();
+    let node = world.reaches(broken, ProvisionState::AdoptFailed).await;
+    assert_eq!(node.power_state, None);
+    assert!(node.last_error.is_some());
+}
+
+#[tokio::test]
+async fn a_rescue_keeps_the_hash_of_its_password_as_long_as_it_lasts() {
+    let world = World::new().await;
+    let id = world.fake_node(json!({"fake_rescue_delay": 0.05})).await;
+    world.ask(id, Verb::Adopt).await.unwrap();
+    world.reaches(id, ProvisionState::Active).await;
+    let hash = |node: &Node| node.instance_info.get("hashed_rescue_password").cloned();
+    world.rescue(id).await.unwrap();
+    let node = world.reaches(id, ProvisionState::Rescue).await;
+    assert!(hash(&node).unwrap().as_str().unwrap().starts_with("$6$"));
+    assert!(!serde_json::to_string(&node).unwrap().contains("pa55"));
+    world.ask(id, Verb::Unrescue).await.unwrap();
+    let node = world.reaches(id, ProvisionState::Active).await;
+    assert_eq!(hash(&node), None);
+
+    let fail = |node: &mut Node| {
+        node.driver_info.insert("fake_fail_step".into(), json!("rescue.rescue,rescue.unrescue"));
+        Ok(())
+    };
+    world.engine.edit(id, fail).await.unwrap();
+    world.rescue(id).await.unwrap();
+    let node = world.reaches(id, ProvisionState::RescueFailed).await;
+    assert_eq!(hash(&node), None);
+    world.ask(id, Verb::Unrescue).await.unwrap();
+    world.reaches(id, ProvisionState::UnrescueFailed).await;
+    world.ask(id, Verb::Undeploy).await.unwrap();
+    world.reaches(id, ProvisionState::Available).await;
+}
+
+#[tokio::test]
+async fn a_node_in_maintenance_is_neither_provided_nor_rescued() {
+    let world = World::new().await;
+    let id = world.fake_node(json!({})).await;
+    let maintenance = |on: bool| {
+        move |node: &mut Node| {
+            node.maintenance = on;
+            Ok(())
+        }
+    };
+    world.engine.edit(id, maintenance(true)).await.unwrap();
+    let error = world.ask(id, Verb::Provide).await.unwrap_err().to_string();
+    assert!(error.starts_with("The providing operation can't be performed"), "{error}");
+    world.ask(id, Verb::Adopt).await.unwrap();
+    world.reaches(id, ProvisionState::Active).await;
+    let error = world.rescue(id).await.unwrap_err().to_string();
+    assert!(error.starts_with("The rescuing operation can't be performed"), "{error}");
+    world.engine.edit(id, maintenance(false)).await.unwrap();
+    world.rescue(id).await.unwrap();
+    world.reaches(id, ProvisionState::Rescue).await;
+}
+
+#[tokio::test]
+async fn a_retired_node_that_is_undeployed_stays_manageable() {
+    let world = World::new().await;
+    let id = world.fake_node(json!({})).await;
+    world.ask(id, Verb::Adopt).await.unwrap();
+    world.reaches(id, ProvisionState::Active).await;
+    let retire = |node: &mut Node| {
+        node.retired = true;
+        Ok(())
+    };
+    world.engine.edit(id, retire).await.unwrap();
+    world.ask(id, Verb::Undeploy).await.unwrap();
+    world.reaches(id, ProvisionState::Manageable).await;
+    let error = world.ask(id, Verb::Provide).await.unwrap_err().to_string();
+    assert!(error.contains("because it is retired"), "{error}");
+}

@@ -1,0 +1,51 @@
+//! Stops the database at a chosen write, as a power cut would: for tests that kill the controller at each of them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+
+use super::{Store, db::Db};
+
+/// Counts writes; never blows unless told to.
+#[derive(Debug)]
+pub(crate) struct Fuse {
+    left: AtomicU64,
+    news: Notify,
+}
+
+impl Store {
+    /// That of a database in SQLite.
+    pub(crate) fn fuse(&self) -> Option<&Fuse> {
+        match &self.inner.db {
+            Db::Sqlite { fuse, .. } => Some(fuse),
+            Db::Postgres(_) => None,
+        }
+    }
+}
+
+impl Default for Fuse {
+    fn default() -> Self {
+        Self { left: AtomicU64::new(u64::MAX), news: Notify::new() }
+    }
+}
+
+impl Fuse {
+    /// Lets so many writes pass and stops whoever wants one more.
+    pub(crate) fn blow_after(&self, writes: u64) {
+        self.left.store(writes, Ordering::SeqCst);
+    }
+
+    /// Somebody was stopped.
+    pub(crate) async fn blown(&self) {
+        self.news.notified().await;
+    }
+
+    /// Called before each write; does not come back when the fuse is blown.
+    pub(super) async fn burn(&self) {
+        let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if left.is_err() {
+            self.news.notify_one();
+            std::future::pending::<()>().await;
+        }
+    }
+}
