@@ -7,8 +7,11 @@ use axum::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{State, error::ApiError, links::Context, query::Query};
+use super::{State, error::ApiError, links::Context, query::Query, value::shortened, version::Version};
 use crate::drivers::{self, Driver};
+
+/// Kinds of interfaces that are newer than the list of interfaces itself.
+const NEWER: &[(&str, u16)] = &[("storage", 33), ("rescue", 38), ("bios", 40), ("firmware", 86)];
 
 pub(super) fn routes() -> Router<State> {
     Router::new()
@@ -22,25 +25,31 @@ async fn list(
     context: Context,
     mut query: Query,
 ) -> Result<Json<Value>, ApiError> {
-    let detail = query.boolean("detail")?.unwrap_or(false);
+    let detail = query.boolean("detail")?;
     let kind = query.text("type");
-    if (detail || kind.is_some()) && !context.version.has(30) {
-        return Err(ApiError::too_old("the arguments type and detail"));
+    if (detail.is_some() || kind.is_some()) && !context.version.has(30) {
+        return Err(ApiError::minimal(30));
     }
-    let fields = query.list("fields");
+    let detail = detail.unwrap_or(false);
+    let shown = match kind.as_deref() {
+        None | Some("dynamic") => true,
+        // There are no classic drivers.
+        Some("classic") => false,
+        Some(_) => {
+            return Err(ApiError::bad(
+                "\"type\" filter must be one of \"classic\" or \"dynamic\", if specified.",
+            ));
+        }
+    };
+    let fields = asked(&mut query)?;
+    if fields.is_some() && detail {
+        return Err(ApiError::bad("Can not specify ?detail=True and fields in the same request."));
+    }
     query.finish()?;
-    // There are no classic drivers.
-    let shown = kind.is_none_or(|kind| kind == "dynamic");
     let rows: Vec<_> = drivers::all()
         .iter()
         .filter(|_| shown)
-        .map(|driver| {
-            let mut row = view(&state, &context, driver, detail);
-            if let Some(fields) = &fields {
-                row.retain(|name, _| name == "links" || fields.contains(name));
-            }
-            row
-        })
+        .map(|driver| pick(view(&state, &context, driver, detail || fields.is_some()), fields.as_deref()))
         .collect();
     Ok(Json(json!({"drivers": rows})))
 }
@@ -49,13 +58,15 @@ async fn show(
     Extract(state): Extract<State>,
     context: Context,
     Path(name): Path<String>,
-    query: Query,
+    mut query: Query,
 ) -> Result<Json<Map<String, Value>>, ApiError> {
+    let fields = asked(&mut query)?;
     query.finish()?;
-    Ok(Json(view(&state, &context, find(&name)?, true)))
+    Ok(Json(pick(view(&state, &context, find(&name)?, true), fields.as_deref())))
 }
 
-async fn properties(Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
+async fn properties(Path(name): Path<String>, query: Query) -> Result<Json<Value>, ApiError> {
+    query.finish()?;
     let properties = find(&name)?.properties.iter();
     Ok(Json(properties.map(|(name, meaning)| ((*name).to_owned(), Value::from(*meaning))).collect()))
 }
@@ -63,6 +74,28 @@ async fn properties(Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
 /// The driver of that name.
 pub(super) fn find(name: &str) -> Result<&'static Driver, ApiError> {
     drivers::get(name).map_err(|error| ApiError::not_found(error.to_string()))
+}
+
+/// The fields of `?fields=`; each must be one that a driver can have.
+fn asked(query: &mut Query) -> Result<Option<Vec<String>>, ApiError> {
+    let Some(names) = query.list("fields") else { return Ok(None) };
+    let known = |name: &str| {
+        matches!(name, "name" | "hosts" | "links" | "properties" | "type")
+            || drivers::KINDS.iter().any(|kind| {
+                name == format!("default_{kind}_interface") || name == format!("enabled_{kind}_interfaces")
+            })
+    };
+    match names.iter().find(|name| !known(name)) {
+        Some(name) => Err(ApiError::bad(format!("Field(s) \"{}\" are not valid.", shortened(name)))),
+        None => Ok(Some(names)),
+    }
+}
+
+fn pick(mut row: Map<String, Value>, fields: Option<&[String]>) -> Map<String, Value> {
+    if let Some(fields) = fields {
+        row.retain(|name, _| name == "links" || fields.contains(name));
+    }
+    row
 }
 
 fn view(state: &State, context: &Context, driver: &Driver, detail: bool) -> Map<String, Value> {
@@ -76,11 +109,16 @@ fn view(state: &State, context: &Context, driver: &Driver, detail: bool) -> Map<
     }
     if context.version.has(30) {
         view.insert("type".into(), "dynamic".into());
-        for interface in driver.interfaces.iter().filter(|_| detail) {
+        let known = driver.interfaces.iter().filter(|interface| is_known(interface.kind, context.version));
+        for interface in known.filter(|_| detail) {
             let kind = interface.kind;
             view.insert(format!("default_{kind}_interface"), interface.default.into());
             view.insert(format!("enabled_{kind}_interfaces"), json!(interface.enabled));
         }
     }
     view
+}
+
+fn is_known(kind: &str, version: Version) -> bool {
+    NEWER.iter().find(|(newer, _)| *newer == kind).is_none_or(|(_, since)| version.has(*since))
 }

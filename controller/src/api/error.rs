@@ -55,6 +55,13 @@ impl ApiError {
         )
     }
 
+    /// 406: the request needs `1.minor`.
+    pub(super) fn minimal(minor: u16) -> Self {
+        let sentence =
+            format!("Request not acceptable. The minimal required API version should be 1.{minor}");
+        Self::new(StatusCode::NOT_ACCEPTABLE, sentence)
+    }
+
     /// 404 of an unknown path, and of one that the asked version does not know.
     pub(super) fn no_such_path() -> Self {
         Self { status: StatusCode::NOT_FOUND, body: Body::Routing(String::new()) }

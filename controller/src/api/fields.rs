@@ -148,15 +148,15 @@ pub(super) const PORT: &[Field] = &[
     field("node_uuid", 1, Patch),
     field("name", 88, Patch),
     field("description", 97, Patch),
-    field("vendor", 100, Read),
-    field("category", 101, Read),
-    field("available_for_dynamic_portgroup", 111, Read),
+    field("vendor", 100, Patch),
+    field("category", 101, Patch),
+    field("available_for_dynamic_portgroup", 111, Patch),
     field("links", 1, Read),
-    field("portgroup_uuid", 24, Read),
+    field("portgroup_uuid", 24, Patch),
 ];
 
 /// Fields of a port in a listing that asks for none.
-pub(super) const PORT_DEFAULT: &[&str] = &["uuid", "address", "name"];
+pub(super) const PORT_DEFAULT: &[&str] = &["uuid", "address"];
 
 /// Fields of a port that hold dictionaries or lists, or are not the port's own.
 pub(super) const PORT_UNSORTABLE: &[&str] =

@@ -102,6 +102,16 @@ pub(super) fn since(minor: u16, routes: MethodRouter<State>) -> MethodRouter<Sta
     }))
 }
 
+/// The same where Ironic answers 406.
+pub(super) fn acceptable_since(minor: u16, routes: MethodRouter<State>) -> MethodRouter<State> {
+    routes.layer(middleware::from_fn(move |request: Request, next: Next| async move {
+        match request.extensions().get::<Version>() {
+            Some(version) if version.has(minor) => next.run(request).await,
+            _ => ApiError::minimal(minor).into_response(),
+        }
+    }))
+}
+
 /// Runs work that must not stop half-way when the client hangs up or the deadline of the request passes.
 pub(super) async fn to_the_end<T: Send + 'static>(
     work: impl Future<Output = Result<T, ApiError>> + Send + 'static,

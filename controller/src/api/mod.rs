@@ -5,6 +5,7 @@ mod allocations;
 mod conductors;
 mod drivers;
 mod error;
+mod events;
 mod fields;
 mod history;
 mod json;
@@ -12,19 +13,24 @@ mod layers;
 mod links;
 mod logs;
 mod mask;
+mod node_children;
 mod node_hardware;
 mod node_management;
 mod node_patch;
 mod node_settings;
 mod node_states;
+mod node_traits;
 mod node_view;
+mod node_vifs;
 mod nodes;
 mod patch;
+mod port_fields;
 mod ports;
 mod query;
 mod ramdisk;
 mod resources;
 mod root;
+mod shards;
 #[cfg(test)]
 pub(crate) mod tests;
 mod value;
@@ -142,6 +148,11 @@ pub fn router(state: State) -> Router {
         .merge(drivers::routes())
         .merge(conductors::routes())
         .merge(resources::routes())
+        .merge(node_children::routes())
+        .merge(node_traits::routes())
+        .merge(node_vifs::routes())
+        .merge(shards::routes())
+        .merge(events::routes())
         .fallback(|| async { error::ApiError::no_such_path().into_response() })
         .method_not_allowed_fallback(|| async { error::ApiError::method_not_allowed().into_response() })
         .with_state(state.clone());

@@ -25,8 +25,13 @@ const PATCHABLE: &str = "automated_clean, bios_interface, boot_interface, chassi
     vendor_interface, parent_node, firmware_interface";
 
 /// States in which the way a node is driven may change.
-const REDRIVABLE: &[ProvisionState] =
-    &[ProvisionState::Enroll, ProvisionState::Manageable, ProvisionState::Available];
+const REDRIVABLE: &[ProvisionState] = &[
+    ProvisionState::Enroll,
+    ProvisionState::Inspecting,
+    ProvisionState::InspectWait,
+    ProvisionState::Manageable,
+    ProvisionState::Available,
+];
 
 /// A patch that is known to touch only what may be patched.
 #[derive(Clone, Debug)]
@@ -67,7 +72,9 @@ impl NodePatch {
 
     /// Applies the patch to a node; on an error the node is unchanged.
     pub(super) fn apply(&self, node: &mut Node) -> Result<(), ApiError> {
-        if !node.provision_state.patch_allowed() {
+        let frees_instance = matches!(self.operations.as_slice(), [only] if only.field() == "instance_uuid" && only.removes_field());
+        let allowed = node.provision_state.patch_allowed() || (node.maintenance && frees_instance);
+        if !allowed {
             return Err(ApiError::conflict(format!(
                 "Node {} can not be updated while a state transition is in progress.",
                 node.uuid
@@ -90,9 +97,64 @@ impl NodePatch {
         mask::restore(&mut changed.driver_info, &node.driver_info);
         mask::restore(&mut changed.instance_info, &node.instance_info);
         check_interfaces(&mut changed)?;
+        self.check_driven(node, &changed)?;
+        follow_up(node, &mut changed);
         check_change(node, &changed)?;
         *node = changed;
         Ok(())
+    }
+}
+
+impl NodePatch {
+    /// Rules about changing how a node is driven.
+    fn check_driven(&self, before: &Node, after: &Node) -> Result<(), ApiError> {
+        if before.driver != after.driver && before.console_enabled {
+            return Err(ApiError::conflict(format!(
+                "Node {} can not update the driver while the console is enabled. Please stop the console first.",
+                before.uuid
+            )));
+        }
+        let redrivable = REDRIVABLE.contains(&before.provision_state);
+        // The interfaces that follow from another driver are no choice of the client.
+        let chosen = KINDS.iter().map(|kind| (kind, format!("{kind}_interface"))).find(|(kind, field)| {
+            self.touches(field) && before.interfaces.get(**kind) != after.interfaces.get(**kind)
+        });
+        match chosen {
+            Some((_, field)) if !redrivable && !before.maintenance => Err(not_redrivable(before, &field)),
+            _ if before.resource_class.is_some()
+                && before.resource_class != after.resource_class
+                && !redrivable =>
+            {
+                Err(not_redrivable(before, "resource_class"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn not_redrivable(node: &Node, field: &str) -> ApiError {
+    let allowed: Vec<_> = REDRIVABLE.iter().map(|state| state.as_str()).collect();
+    ApiError::conflict(format!(
+        "Node {} can not have {field} updated unless it is in one of allowed ({}) states or in maintenance mode. \
+         Current state is '{}'.",
+        node.uuid,
+        allowed.join(", "),
+        node.provision_state
+    ))
+}
+
+/// What a change brings with it.
+fn follow_up(before: &Node, after: &mut Node) {
+    if before.protected && !after.protected {
+        after.protected_reason = None;
+    }
+    if before.retired && !after.retired {
+        after.retired_reason = None;
+    }
+    // Nova tells an instance's name here.
+    if before.instance_info != after.instance_info && after.instance_name.is_none() {
+        let name = after.instance_info.get("display_name").and_then(Value::as_str);
+        after.instance_name = name.filter(|name| name.chars().count() <= 255).map(str::to_owned);
     }
 }
 
@@ -200,30 +262,14 @@ fn check_interfaces(node: &mut Node) -> Result<(), ApiError> {
 /// Rules about what may change when.
 fn check_change(before: &Node, after: &Node) -> Result<(), ApiError> {
     let state = before.provision_state;
-    let redriven = [
-        ("driver", before.driver != after.driver),
-        ("interfaces", before.interfaces != after.interfaces),
-        ("resource_class", before.resource_class != after.resource_class),
-    ];
-    if let Some((what, _)) = redriven.iter().find(|(_, changed)| *changed)
-        && !REDRIVABLE.contains(&state)
-        && !before.maintenance
-    {
-        let allowed: Vec<_> = REDRIVABLE.iter().map(|state| state.as_str()).collect();
-        return Err(ApiError::conflict(format!(
-            "Node {} can not have {what} updated unless it is in one of allowed ({}) states or in maintenance \
-             mode.",
-            before.uuid,
-            allowed.join(", ")
-        )));
-    }
     if let (Some(old), Some(new)) = (&before.instance_uuid, &after.instance_uuid)
         && old != new
     {
-        let sentence = format!("Node {} is already associated with instance {old}.", before.uuid);
+        let sentence = format!("Node {} is associated with instance {old}.", before.uuid);
         return Err(ApiError::conflict(sentence));
     }
-    if after.protected && !before.protected && state != ProvisionState::Active {
+    let in_use = matches!(state, ProvisionState::Active | ProvisionState::Rescue);
+    if after.protected && !before.protected && !in_use {
         let sentence = format!(
             "Node {} can not have 'protected' set while it is in provision state '{state}': only active or rescue.",
             before.uuid

@@ -22,6 +22,7 @@ use super::{
     node_patch::set_maintenance,
     node_view::{Live, view},
     nodes::{edit, find, refuse_protected},
+    query::Query,
     value::text,
     version::Version,
 };
@@ -57,6 +58,7 @@ pub(super) fn routes() -> Router<State> {
         .route("/v1/nodes/{node}/states", get(states))
         .route("/v1/nodes/{node}/states/provision", put(provision))
         .route("/v1/nodes/{node}/states/power", put(power))
+        .route("/v1/nodes/validate", get(validate_by_query))
         .route("/v1/nodes/{node}/validate", get(validate))
         .route("/v1/nodes/{node}/maintenance", put(enter_maintenance).delete(leave_maintenance))
 }
@@ -73,6 +75,18 @@ async fn states(
         map.remove("links");
     }
     Ok(Json(answer))
+}
+
+/// `/v1/nodes/validate?node=X`: the same as older clients ask for it.
+async fn validate_by_query(
+    state: Extract<State>,
+    context: Context,
+    mut query: Query,
+) -> Result<Json<Value>, ApiError> {
+    let ident = query.text("node");
+    let ident = ident.ok_or_else(|| ApiError::bad("Expected a logical name or UUID but received None."))?;
+    query.finish()?;
+    validate(state, context, Path(ident)).await
 }
 
 async fn validate(

@@ -24,6 +24,7 @@ use super::{
     node_view::{Live, view},
     query::{Columns, Page, Query},
     resources::chassis,
+    version::Version,
 };
 use crate::{
     node::{Node, ProvisionState},
@@ -53,6 +54,7 @@ async fn list(
     context: Context,
     mut query: Query,
 ) -> Result<Json<Value>, ApiError> {
+    check_filters(&query, context.version)?;
     let columns = query.columns(NODE, NODE_DEFAULT, context.version, false)?;
     listing(&state, &context, query, columns, "nodes").await
 }
@@ -62,8 +64,33 @@ async fn list_detail(
     context: Context,
     query: Query,
 ) -> Result<Json<Value>, ApiError> {
+    check_filters(&query, context.version)?;
     let columns = Columns::all(NODE, context.version);
     listing(&state, &context, query, columns, "nodes/detail").await
+}
+
+/// Filters of a listing, and since when.
+const FILTERS: &[(&str, u16)] = &[
+    ("provision_state", 9),
+    ("driver", 16),
+    ("resource_class", 21),
+    ("fault", 42),
+    ("conductor_group", 46),
+    ("conductor", 49),
+    ("owner", 50),
+    ("lessee", 65),
+    ("shard", 82),
+    ("sharded", 82),
+    ("include_children", 83),
+    ("parent_node", 83),
+    ("instance_name", 104),
+];
+
+fn check_filters(query: &Query, version: Version) -> Result<(), ApiError> {
+    match FILTERS.iter().find(|(name, since)| query.has(name) && !version.has(*since)) {
+        Some((_, since)) => Err(ApiError::minimal(*since)),
+        None => Ok(()),
+    }
 }
 
 /// The nodes of a chassis.
@@ -74,6 +101,7 @@ pub(super) async fn list_of_chassis(
     chassis: Uuid,
     detail: bool,
 ) -> Result<Json<Value>, ApiError> {
+    check_filters(&query, context.version)?;
     query.preset("chassis_uuid", chassis.to_string());
     let (path, columns) = if detail {
         (format!("chassis/{chassis}/nodes/detail"), Columns::all(NODE, context.version))
@@ -178,7 +206,7 @@ async fn wanted(query: &mut Query, state: &State, context: &Context) -> Result<O
         let state = state.map_err(|_| ApiError::bad(format!("Provision state \"{name}\" is not valid")))?;
         filter.provision_states.push(state);
     }
-    filter.parents_only = !query.boolean("include_children")?.unwrap_or(!context.version.has(83));
+    filter.parents_only = !query.boolean("include_children")?.unwrap_or(false);
     if let Some(ident) = query.text("parent_node") {
         filter.parent_node = Some(state.store.node(&ident).await?.uuid.to_string());
         filter.parents_only = false;

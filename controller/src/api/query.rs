@@ -64,6 +64,11 @@ impl Query {
         self.arguments.insert(name.to_owned(), value);
     }
 
+    /// Whether there is such an argument that nobody took yet.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.arguments.contains_key(name)
+    }
+
     /// An argument as text.
     pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
         let text = self.arguments.remove(name)?;
@@ -97,6 +102,10 @@ impl Query {
         version: Version,
         all_by_default: bool,
     ) -> Result<Columns, ApiError> {
+        let newer = |name: &String| fields::find(table, name).is_some_and(|field| !version.has(field.since));
+        if let Some(name) = self.arguments.get("sort_key").filter(|name| newer(name)) {
+            return Err(ApiError::too_old(&format!("the field {name}")));
+        }
         let detail = self.boolean("detail")?;
         if let Some(detail) = detail
             && !version.has(43)

@@ -15,12 +15,18 @@ const RESOURCES: &[(&str, u16)] = &[
     ("nodes", 1),
     ("ports", 1),
     ("drivers", 1),
+    ("portgroups", 23),
+    ("volume", 32),
     ("conductors", 49),
+    ("allocations", 52),
+    ("events", 54),
     ("deploy_templates", 55),
+    ("shards", 82),
     ("runbooks", 92),
     ("lookup", 22),
     ("heartbeat", 22),
     ("continue_inspection", 84),
+    ("inspection_rules", 96),
 ];
 
 pub(super) fn routes() -> Router<State> {

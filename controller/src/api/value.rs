@@ -38,6 +38,14 @@ pub(super) fn text(field: &str, value: Value, longest: usize) -> Result<Option<S
     }
 }
 
+/// A text of 1 to `longest` characters.
+pub(super) fn required_text(field: &str, value: Value, longest: usize) -> Result<String, String> {
+    match text(field, value, longest)? {
+        Some(text) if !text.is_empty() => Ok(text),
+        _ => Err(format!("{field} must not be empty.")),
+    }
+}
+
 /// A dictionary; nothing is an empty one.
 pub(super) fn dictionary(field: &str, value: Value) -> Result<Dictionary, String> {
     match value {
@@ -132,7 +140,8 @@ pub(super) fn mac_address(value: &Value) -> Result<String, String> {
     Err(format!("Expected a MAC address but received {}.", shortened(&value.to_string())))
 }
 
-fn wrong_type(field: &str, value: &Value, wanted: &str) -> String {
+/// A sentence about a value of another type.
+pub(super) fn wrong_type(field: &str, value: &Value, wanted: &str) -> String {
     let got = match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

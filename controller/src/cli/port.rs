@@ -34,7 +34,7 @@ impl PortCommand {
     pub(super) async fn run(self, client: &Client, output: &Output) -> anyhow::Result<()> {
         match self {
             Self::Create { address, node, pxe_enabled } => {
-                let body = json!({"address": address, "node_uuid": node, "pxe_enabled": pxe_enabled});
+                let body = json!({"address": address, "node_ident": node, "pxe_enabled": pxe_enabled});
                 let port = client.post(&["ports"], &body).await?;
                 output.object(&port)?;
             }

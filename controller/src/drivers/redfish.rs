@@ -20,7 +20,7 @@ const INTERFACES: &[Interface] = &[
     of("firmware", &["redfish", "no-firmware"]),
     only("inspect", &["no-inspect"]),
     only("management", &["redfish"]),
-    only("network", &["noop"]),
+    Interface { kind: "network", default: "noop", enabled: &["noop", "flat"] },
     only("power", &["redfish"]),
     only("raid", &["no-raid"]),
     only("rescue", &["no-rescue"]),

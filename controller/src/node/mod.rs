@@ -8,13 +8,16 @@ pub mod firmware;
 pub mod hardware;
 pub mod hardware_cache;
 pub mod inspection;
+pub mod inspection_rule;
 pub mod inventory;
 pub mod named_steps;
 pub mod plan;
+pub mod portgroup;
 pub mod raid;
 pub mod runbook;
 pub mod state;
 pub mod traits;
+pub mod volume;
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
@@ -233,10 +236,26 @@ pub struct Port {
     /// `is_smartnic`.
     #[serde(default)]
     pub is_smartnic: bool,
+    /// `portgroup_uuid`.
+    #[serde(rename = "portgroup_uuid", default)]
+    pub portgroup: Option<uuid::Uuid>,
+    /// `vendor`.
+    #[serde(default)]
+    pub vendor: Option<String>,
+    /// `category`.
+    #[serde(default)]
+    pub category: Option<String>,
+    /// `available_for_dynamic_portgroup`.
+    #[serde(default = "yes")]
+    pub available_for_dynamic_portgroup: bool,
     /// `created_at`.
     pub created_at: DateTime<Utc>,
     /// `updated_at`.
     pub updated_at: Option<DateTime<Utc>>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 // === impl Node ===
@@ -357,6 +376,10 @@ impl Port {
             extra: Map::new(),
             internal_info: Map::new(),
             is_smartnic: false,
+            portgroup: None,
+            vendor: None,
+            category: None,
+            available_for_dynamic_portgroup: true,
             created_at: Utc::now(),
             updated_at: None,
         }

@@ -53,6 +53,10 @@ fn port(node: NodeId, address: &str) -> Port {
         extra: Default::default(),
         internal_info: Default::default(),
         is_smartnic: false,
+        portgroup: None,
+        vendor: None,
+        category: None,
+        available_for_dynamic_portgroup: true,
         created_at: Utc::now(),
         updated_at: None,
     }

@@ -41,7 +41,8 @@ async fn a_step_goes_down_its_progress_and_result_come_up() {
     let step = step(&world, &identity).await;
     assert!(!world.fleet.send_step(identity.node, step).await.unwrap(), "sent without a session");
     let mut agent = world.session(&identity).await;
-    assert_eq!(*world.pokes.lock().unwrap(), [identity.node]);
+    // The session is open a moment before its poke.
+    eventually("the poke", || (*world.pokes.lock().unwrap() == [identity.node]).then_some(())).await;
     let info = world.fleet.session(identity.node).unwrap();
     assert_eq!((info.boot, info.supported_steps), (identity.boot, vec!["inspect".to_owned()]));
 

@@ -9,7 +9,8 @@ use axum::{
 };
 use bessemer_proto::ids::NodeId;
 use http::{Method, StatusCode, header};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use super::super::{
     State,
@@ -133,7 +134,7 @@ fn gate<R: Served>(routes: MethodRouter<State>) -> MethodRouter<State> {
 
 /// The resource of that UUID or name.
 pub(super) async fn find<R: Served>(store: &Store, ident: &str) -> Result<Stored<R>, ApiError> {
-    if !R::NAMED && ident.parse::<uuid::Uuid>().is_err() {
+    if !R::NAMED && ident.parse::<Uuid>().is_err() {
         return Err(ApiError::bad(format!("Expected UUID for {}_uuid: {}", R::BODY, shortened(ident))));
     }
     Ok(store.resource(ident).await?)
@@ -390,7 +391,7 @@ async fn hold<R: Served>(state: &State, value: &R) -> Result<Option<NodeGuard>, 
     }
 }
 
-/// A node may be named by clients; it is stored by its UUID.
+/// A node that something belongs to must be there.
 async fn resolve_node(state: &State, field: &str, value: Value) -> Result<Value, ApiError> {
     if field != "node_uuid" {
         return Ok(value);
@@ -398,6 +399,9 @@ async fn resolve_node(state: &State, field: &str, value: Value) -> Result<Value,
     let Value::String(ident) = &value else {
         return Err(ApiError::bad("node_uuid must be a string."));
     };
+    if ident.parse::<Uuid>().is_err() {
+        return Err(ApiError::bad(format!("Expected UUID for node_uuid: {}", shortened(ident))));
+    }
     let node = state.store.node(ident).await.map_err(|error| match error {
         // The path is right, what it says is not.
         StoreError::NotFound { .. } => ApiError::from(error).with_status(StatusCode::BAD_REQUEST),
@@ -437,5 +441,5 @@ fn view<R: Served>(context: &Context, stored: &Stored<R>, columns: &[&str]) -> V
 /// The pair of links to a part of a resource.
 pub(super) fn part_links(context: &Context, document: &Map<String, Value>, path: &str, part: &str) -> Value {
     let uuid = document.get("uuid").and_then(Value::as_str).unwrap_or_default();
-    json!(context.links(&format!("{path}/{uuid}/{part}")))
+    context.links(&format!("{path}/{uuid}/{part}"))
 }

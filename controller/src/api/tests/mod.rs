@@ -3,11 +3,14 @@
 mod allocations;
 mod hardware;
 mod negotiation;
+mod node_rules;
 mod nodes;
 mod ports;
 mod ramdisk;
 mod recorded;
 mod states;
+mod versions;
+mod vifs;
 
 use std::sync::Arc;
 

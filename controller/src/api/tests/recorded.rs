@@ -105,4 +105,4 @@ macro_rules! recordings {
     };
 }
 
-recordings!(chassis, deploy_templates, runbooks);
+recordings!(chassis, deploy_templates, inspection_rules, node_parts, portgroups, runbooks, volume);

@@ -1,0 +1,23 @@
+//! `/v1/shards`: how many nodes each shard has.
+
+use std::collections::BTreeMap;
+
+use axum::{Json, Router, extract::State as Extract, routing::get};
+use serde_json::{Value, json};
+
+use super::{State, error::ApiError, layers::since, query::Query};
+use crate::store::NodeFilter;
+
+pub(super) fn routes() -> Router<State> {
+    Router::new().route("/v1/shards", since(82, get(list)))
+}
+
+async fn list(Extract(state): Extract<State>, query: Query) -> Result<Json<Value>, ApiError> {
+    query.finish()?;
+    let mut counts = BTreeMap::<String, u64>::new();
+    for shard in state.store.nodes(&NodeFilter::default()).await?.into_iter().filter_map(|node| node.shard) {
+        *counts.entry(shard).or_default() += 1;
+    }
+    let shards: Vec<_> = counts.iter().map(|(name, count)| json!({"name": name, "count": count})).collect();
+    Ok(Json(json!({"shards": shards})))
+}
