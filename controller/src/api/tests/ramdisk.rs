@@ -9,6 +9,8 @@ const MAC: &str = "52:54:00:00:00:33";
 async fn with_node(state: ProvisionState) -> (Controller, Node) {
     let mut controller = Controller::start().await;
     controller.state.config.enable_ramdisk_endpoints = true;
+    // Nobody works on the node but the ramdisk.
+    controller.state.engine.stop().await;
     let body = json!({"driver": "fake-hardware", "name": "n", "properties": {"cpu_arch": "x86_64"}});
     controller.send(Method::POST, "/v1/nodes", body).await;
     let mut node = controller.state.store.node("n").await.unwrap();
