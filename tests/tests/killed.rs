@@ -21,7 +21,7 @@ use tokio::{
 /// Nodes that live side by side, so that each kill hits many different moments.
 const NODES: usize = 16;
 /// Longest life between two kills.
-const MOST_MILLISECONDS: u64 = 400;
+const MOST_MILLISECONDS: u64 = 250;
 const SEED: u64 = 4;
 const WITHIN: Duration = Duration::from_secs(80);
 
@@ -82,7 +82,7 @@ async fn live(api: &Api, number: usize, is_over: &AtomicBool) {
     let body = json!({
         "driver": "fake-hardware", "name": name,
         "driver_info": {
-            "fake_power_delay": 0.05, "fake_inspect_delay": 0.1, "fake_rescue_delay": 0.1,
+            "fake_power_delay": 0.6, "fake_inspect_delay": 1.0, "fake_rescue_delay": 1.0,
         },
     });
     // Without an answer it may be there or not; if it is, the name is taken.
