@@ -23,6 +23,7 @@ const SECRET_PARTS: &[&str] = &[
     "key",
     "credential",
     "signature",
+    "community",
 ];
 /// Whole names whose values are secrets: config drives carry passwords, image URLs carry signatures.
 const SECRET_NAMES: &[&str] = &["configdrive", "image_url", "sig", "temp_url_sig", "x-amz-security-token"];

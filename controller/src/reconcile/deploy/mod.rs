@@ -41,13 +41,20 @@ pub(super) fn forget_last(node: &mut Node) {
     node.driver_internal_info.remove(LAST);
 }
 
-/// All steps are done: keeps the receipt, drops the rest.
+/// All steps are done: keeps the receipt, drops the rest. Without a receipt nothing was written, and a machine with
+/// its old disk is no success.
 pub(super) fn finish(node: &mut Node) -> Result<(), Failure> {
     let record = Record::of(node)?;
-    super::steps::forget(node);
     if uses_ramdisk(node) {
+        if record.receipt.is_none() {
+            return Err(Failure::Node(
+                "all deploy steps are done, but none wrote an image: deploy again with deploy.write_image"
+                    .to_owned(),
+            ));
+        }
         node.driver_internal_info.insert(LAST.to_owned(), record.summary()?);
     }
+    super::steps::forget(node);
     Ok(())
 }
 

@@ -46,12 +46,21 @@ pub(in crate::reconcile) fn begin(
     match verb {
         Verb::Deploy | Verb::Rebuild => {
             let request = list("deploy_steps", Shape::Prioritised)?;
-            let plan = plan::deploy(&drivers::offers(node), templates, &request).map_err(|problem| {
+            let invalid = |problem: String| {
                 RequestError::Invalid(format!(
                     "Failed to validate deploy or power info for node {}. Error: {problem}",
                     node.uuid
                 ))
-            })?;
+            };
+            let plan = plan::deploy(&drivers::offers(node), templates, &request)
+                .map_err(|problem| invalid(problem.to_string()))?;
+            if deploy::uses_ramdisk(node) && !plan.iter().any(|step| step.label() == "deploy.write_image") {
+                return Err(invalid(
+                    "step deploy.write_image is switched off, so nothing would be written: give it a priority, or \
+                     adopt the machine as it is"
+                        .to_owned(),
+                ));
+            }
             forget(node);
             deploy::forget_last(node);
             lay_down(Flow::Deploy, node, &plan).map_err(unreadable)

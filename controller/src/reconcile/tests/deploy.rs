@@ -53,6 +53,23 @@ async fn a_deploy_goes_from_enroll_to_active() {
 }
 
 #[tokio::test]
+async fn a_plan_that_wrote_no_image_is_no_success() {
+    let world = World::new().await;
+    let id = world.available().await;
+    let mut node = world.node(id).await;
+    node.provision_state = ProvisionState::Deploying;
+    node.target_provision_state = Some(ProvisionState::Active);
+    let step = json!({"interface": "deploy", "step": "boot_instance", "priority": 20});
+    node.driver_internal_info.insert("deploy_steps".into(), json!([step]));
+    node.driver_internal_info.insert("deploy_step_index".into(), json!(0));
+    world.store.update_node(&mut node, None).await.unwrap();
+    world.engine.poke(id);
+    let node = world.reaches(id, ProvisionState::DeployFailed).await;
+    assert!(node.last_error.unwrap().contains("none wrote an image"));
+    is_given_up(&world, id).await;
+}
+
+#[tokio::test]
 async fn capabilities_set_the_firmware_before_the_boot() {
     let world = World::new().await;
     let id = world.available().await;

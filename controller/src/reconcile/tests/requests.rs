@@ -53,6 +53,10 @@ async fn what_a_deploy_lacks_is_said_at_once() {
     let arguments = json!({"configdrive": {"user_data": "x"}, "deploy_steps": [{}]});
     let refused = world.engine.provision(id, Verb::Deploy, arguments.as_object().unwrap()).await;
     assert!(sentence_of(refused).starts_with("Invalid deploy_steps: step 1: interface must be"));
+    let off = |step: &str| json!({"interface": "deploy", "step": step, "args": {}, "priority": 0});
+    let arguments = json!({"deploy_steps": [off("write_image"), off("prepare_instance_boot")]});
+    let refused = world.engine.provision(id, Verb::Deploy, arguments.as_object().unwrap()).await;
+    assert!(sentence_of(refused).contains("write_image is switched off"));
     let arguments = json!({"configdrive": "H4sI"});
     let refused = world.engine.provision(id, Verb::Deploy, arguments.as_object().unwrap()).await;
     assert!(sentence_of(refused).contains("not of whole gzip data"));
