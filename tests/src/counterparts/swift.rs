@@ -7,10 +7,10 @@ use std::{
     fs::{self, File},
     net::Ipv4Addr,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use reqwest::{Client, Method, RequestBuilder};
+use reqwest::{Client, Method, RequestBuilder, Response};
 use url::Url;
 
 use super::{
@@ -49,11 +49,24 @@ impl Swift {
         let client = Client::new();
         let (storage, token) = log_in(&client, port).await?;
         let swift = Self { namespace, client, storage, token };
-        let key = swift.request(Method::POST, &swift.storage).header("X-Account-Meta-Temp-Url-Key", KEY);
-        swift.send("setting the key", key).await?;
+        swift.set_key().await?;
         let container = swift.request(Method::PUT, &swift.object("")?);
         swift.send("making a container", container).await?;
         Ok(swift)
+    }
+
+    /// The proxy answers before the servers behind it do, with 503 until they are there.
+    async fn set_key(&self) -> Result<(), CounterpartError> {
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            let key = self.request(Method::POST, &self.storage).header("X-Account-Meta-Temp-Url-Key", KEY);
+            match key.send().await {
+                Ok(answer) if answer.status().is_server_error() && Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                answer => return self.judge("setting the key", answer),
+            }
+        }
     }
 
     /// Puts a file there.
@@ -92,7 +105,11 @@ impl Swift {
     }
 
     async fn send(&self, what: &'static str, request: RequestBuilder) -> Result<(), CounterpartError> {
-        let answer = request.send().await.and_then(reqwest::Response::error_for_status);
+        self.judge(what, request.send().await)
+    }
+
+    fn judge(&self, what: &'static str, answer: reqwest::Result<Response>) -> Result<(), CounterpartError> {
+        let answer = answer.and_then(Response::error_for_status);
         let problem = |error: reqwest::Error| CounterpartError::NotUp {
             program: NAME,
             problem: format!("refused {what}: {error}"),
