@@ -93,6 +93,12 @@ pub enum AppError {
     /// The notifications.
     #[error(transparent)]
     Notify(#[from] NotifyError),
+    /// The certificate of the API.
+    #[error(transparent)]
+    Tls(#[from] api::TlsError),
+    /// Nobody could be authenticated.
+    #[error(transparent)]
+    Access(#[from] api::access::AccessError),
     /// Signals cannot be caught.
     #[error("signals cannot be caught")]
     Signals(#[source] io::Error),
@@ -117,6 +123,8 @@ struct Rooms {
     config_drives: ConfigDrives,
     engine: Engine,
     notifications: Arc<Notifications>,
+    gate: api::access::Gate,
+    certificate: Option<api::Certificate>,
 }
 
 /// Runs the controller until `stop`, SIGTERM or SIGINT; then ends what runs, within seconds.
@@ -175,6 +183,8 @@ fn why(ended: Result<Ended, JoinError>) -> &'static str {
 
 impl Rooms {
     async fn open(config: &Config, endpoints: &Endpoints) -> Result<Self, AppError> {
+        let certificate = certificate_of_api(config)?;
+        let gate = api::access::Gate::open(&config.api, &config.keystone, &config.state_dir)?;
         let store = Store::start(&config.store, &config.state_dir).await?;
         // Before the engine, which already writes history as it starts.
         let resolve = |path: &Path| config.resolve(path);
@@ -210,7 +220,18 @@ impl Rooms {
             pokes,
         })
         .await?;
-        Ok(Self { store, authority, fleet, shelf, images, config_drives, engine, notifications })
+        Ok(Self {
+            store,
+            authority,
+            fleet,
+            shelf,
+            images,
+            config_drives,
+            engine,
+            notifications,
+            gate,
+            certificate,
+        })
     }
 
     fn serve(
@@ -241,14 +262,24 @@ impl Rooms {
             fleet: self.fleet,
             hostname: hostname(),
             started: Utc::now(),
+            gate: self.gate,
             config: config.api.clone(),
         });
-        let api_stop = stop.clone().cancelled_owned();
+        let (api_stop, max_connections) = (stop.clone(), config.api.max_connections);
         servers.spawn(async move {
-            let served = axum::serve(listeners.api, api).with_graceful_shutdown(api_stop).await;
+            let served = api::serve(listeners.api, api, self.certificate, max_connections, api_stop).await;
             ("the API", served.map_err(|error| sentence(&error)))
         });
         servers
+    }
+}
+
+fn certificate_of_api(config: &Config) -> Result<Option<api::Certificate>, api::TlsError> {
+    match (&config.api.tls_certificate, &config.api.tls_key) {
+        (Some(certificate), Some(key)) => {
+            api::Certificate::open(config.resolve(certificate), config.resolve(key)).map(Some)
+        }
+        _ => Ok(None),
     }
 }
 

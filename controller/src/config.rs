@@ -31,6 +31,8 @@ pub struct Config {
     pub store: store::Config,
     /// The `[api]` section.
     pub api: api::Config,
+    /// The `[keystone]` section.
+    pub keystone: api::access::keystone::Config,
     /// The `[agents]` section.
     pub agents: agents::Config,
     /// The `[files]` section.
@@ -145,6 +147,7 @@ impl Default for Config {
             advertise_address: None,
             store: store::Config::default(),
             api: api::Config::default(),
+            keystone: api::access::keystone::Config::default(),
             agents: agents::Config::default(),
             files: files::Config::default(),
             boot: boot::Config::default(),

@@ -65,7 +65,8 @@ async fn list(
         Some(ident) => Some(node_named(&state, &context, &ident).await?.uuid),
         None => None,
     };
-    let rows = state.store.resources::<Allocation>(node).await?;
+    let mut rows = state.store.resources::<Allocation>(node).await?;
+    rows.retain(|row| context.viewer.owns_or_sees_all("allocation", row.value.owner.as_deref()));
     let key = |row: &Stored<Allocation>, name: &str| document(row).remove(name).unwrap_or_default();
     let is_so = |asked: &Option<String>, value: Option<&str>| asked.is_none() || asked.as_deref() == value;
     let (rows, full) = page
@@ -170,6 +171,7 @@ async fn requested(
             _ => set(&mut allocation, &field, value).map_err(ApiError::bad)?,
         }
     }
+    allocation.owner = context.viewer.owner_of_new(allocation.owner.take());
     if allocation.resource_class.is_none() {
         match node {
             Some(node) => allocation.resource_class.clone_from(&node.resource_class),

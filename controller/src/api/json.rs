@@ -10,9 +10,9 @@ use serde_json::{Map, Value};
 use super::{State, error::ApiError};
 
 /// Largest request body in bytes.
-const MAX_BYTES: usize = 1024 * 1024;
+pub(super) const MAX_BYTES: usize = 1024 * 1024;
 /// The same where a config drive may come: 64 MiB that gzip could not shrink, in base64.
-const MAX_BYTES_WITH_CONFIG_DRIVE: usize = 100 * 1024 * 1024;
+pub(super) const MAX_BYTES_WITH_CONFIG_DRIVE: usize = 100 * 1024 * 1024;
 /// The same for what an inspection found.
 const MAX_BYTES_OF_INSPECTION: usize = 16 * 1024 * 1024;
 /// Most values in a body, as many as fit into a small one: in memory each takes far more than on the wire.
@@ -54,16 +54,19 @@ impl FromRequest<State> for LargeJsonBody {
 }
 
 async fn read(request: Request, most: usize) -> Result<Value, ApiError> {
-    let bytes = to_bytes(request.into_body(), most).await.map_err(|error| {
-        let inner = std::error::Error::source(&error);
-        if inner.is_some_and(|inner| inner.is::<http_body_util::LengthLimitError>()) {
-            let sentence = format!("The request body is larger than {most} bytes.");
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, sentence)
-        } else {
-            ApiError::bad("The request body ended early.")
-        }
-    })?;
+    let bytes = to_bytes(request.into_body(), most).await.map_err(|error| unreadable(&error, most))?;
     parse(&bytes)
+}
+
+/// Why a body of at most `most` bytes could not be read.
+pub(super) fn unreadable(error: &axum::Error, most: usize) -> ApiError {
+    let inner = std::error::Error::source(error);
+    if inner.is_some_and(|inner| inner.is::<http_body_util::LengthLimitError>()) {
+        let sentence = format!("The request body is larger than {most} bytes.");
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, sentence)
+    } else {
+        ApiError::bad("The request body ended early.")
+    }
 }
 
 impl JsonBody {
@@ -77,7 +80,8 @@ impl JsonBody {
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
+/// The value that a body says; `null` when it says nothing.
+pub(super) fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Value::Null);
     }

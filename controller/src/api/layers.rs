@@ -1,56 +1,21 @@
-//! What happens to every request: an id, a deadline, a log line, the microversion, a canonical path.
+//! What happens to every request: the microversion, a canonical path.
 
-use std::time::{Duration, Instant};
+use std::borrow::Cow;
 
 use axum::{
-    extract::{Request, State as Extract},
+    extract::Request,
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::MethodRouter,
 };
-use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, uri::PathAndQuery};
+use http::{HeaderName, HeaderValue, StatusCode, Uri, uri::PathAndQuery};
 use tracing::Instrument;
-use uuid::Uuid;
 
 use super::{
     State,
     error::ApiError,
     version::{self, Version},
 };
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("openstack-request-id");
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
-
-/// Gives the request an id, bounds its time, logs how it went.
-pub(super) async fn observe(Extract(state): Extract<State>, request: Request, next: Next) -> Response {
-    let id = format!("req-{}", Uuid::new_v4());
-    let span = tracing::info_span!("api", request_id = %id);
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let limit = Duration::from_secs(state.config.request_timeout);
-    async move {
-        let start = Instant::now();
-        let mut response = tokio::time::timeout(limit, next.run(request)).await.unwrap_or_else(|_| {
-            let sentence = format!(
-                "The request took longer than {} s; what it asked for may still happen.",
-                limit.as_secs()
-            );
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, sentence).into_response()
-        });
-        let (status, milliseconds) = (response.status().as_u16(), start.elapsed().as_millis());
-        if method == Method::GET && response.status().is_success() {
-            tracing::debug!(%method, path, status, milliseconds, "answered");
-        } else {
-            tracing::info!(%method, path, status, milliseconds, "answered");
-        }
-        if let Ok(value) = HeaderValue::from_str(&id) {
-            response.headers_mut().insert(REQUEST_ID, value.clone());
-            response.headers_mut().insert(X_REQUEST_ID, value);
-        }
-        response
-    }
-    .instrument(span)
-    .await
-}
 
 /// Finds out the microversion, refuses with 406, and says in the answer what was used.
 pub(super) async fn negotiate_version(mut request: Request, next: Next) -> Response {
@@ -76,13 +41,17 @@ pub(super) async fn negotiate_version(mut request: Request, next: Next) -> Respo
 }
 
 /// `/nodes/`, `/v1/nodes` and `/v1/nodes/` are the same.
+pub(super) fn canonical(path: &str) -> Cow<'_, str> {
+    match path.trim_end_matches('/') {
+        "" => "/".into(),
+        path if path == "/v1" || path.starts_with("/v1/") => path.into(),
+        path => format!("/v1{path}").into(),
+    }
+}
+
+/// Rewrites the path of a request to its canonical one.
 pub(super) fn canonical_path(mut request: Request) -> Request {
-    let path = request.uri().path().trim_end_matches('/');
-    let path = match path {
-        "" => "/".to_owned(),
-        path if path == "/v1" || path.starts_with("/v1/") => path.to_owned(),
-        path => format!("/v1{path}"),
-    };
+    let path = canonical(request.uri().path()).into_owned();
     if path != request.uri().path() {
         let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
         if let Ok(path_and_query) = PathAndQuery::try_from(path + &query) {

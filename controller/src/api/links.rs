@@ -1,6 +1,6 @@
 //! Links in answers, and what every handler needs to know of a request.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, sync::Arc};
 
 use axum::extract::FromRequestParts;
 use http::{HeaderValue, header, request::Parts, uri::Authority};
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     State,
+    access::{Identity, Viewer},
     version::{MINIMUM, Version},
 };
 
@@ -18,6 +19,8 @@ pub(super) struct Context {
     pub version: Version,
     /// Such as `http://127.0.0.1:6385`, no slash at the end.
     pub base: String,
+    /// Who asks.
+    pub viewer: Viewer,
 }
 
 impl FromRequestParts<State> for Context {
@@ -27,9 +30,12 @@ impl FromRequestParts<State> for Context {
         let version = parts.extensions.get::<Version>().copied().unwrap_or(Version(MINIMUM));
         let base = match &state.config.public_endpoint {
             Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+            None if state.config.tls_certificate.is_some() => format!("https://{}", host(parts, state)),
             None => format!("http://{}", host(parts, state)),
         };
-        Ok(Self { version, base })
+        // Without an identity nothing is shown.
+        let identity = parts.extensions.get::<Arc<Identity>>().cloned().unwrap_or_default();
+        Ok(Self { version, base, viewer: Viewer::new(identity) })
     }
 }
 

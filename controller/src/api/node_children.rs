@@ -25,7 +25,7 @@ async fn list(
     let nodes = state.store.nodes(&NodeFilter::default()).await?;
     let children: Vec<_> = nodes
         .iter()
-        .filter(|node| node.parent_node.as_deref() == Some(parent.as_str()))
+        .filter(|node| node.parent_node.as_deref() == Some(parent.as_str()) && context.viewer.sees(node))
         .map(|node| node.uuid)
         .collect();
     Ok(Json(json!({

@@ -114,6 +114,7 @@ pub(super) fn view(state: &State, context: &Context, node: &Node, live: &Live, f
     let mut internal = masked(&node.driver_internal_info);
     live.overlay(node, &mut internal);
     all.insert("driver_internal_info".into(), internal.into());
+    context.viewer.redact(node, &mut all);
     if node.provision_state == ProvisionState::Available && !context.version.has(2) {
         // Before 1.2 a node without an instance had no state.
         all.insert("provision_state".into(), Value::Null);

@@ -128,7 +128,10 @@ async fn listing(
     let sortable: Vec<_> =
         fields::known(NODE, context.version).into_iter().filter(|n| !NODE_UNSORTABLE.contains(n)).collect();
     let page: Page = query.page(state.config.max_limit, &sortable)?;
-    let filter = wanted(&mut query, state, context).await?;
+    let mut filter = wanted(&mut query, state, context).await?;
+    if let (Some(filter), Some(project)) = (&mut filter, context.viewer.only_project()) {
+        filter.project = Some(project);
+    }
     let mut arguments = query.finish()?;
     if columns.are_default {
         arguments.push(("fields", columns.names.join(",")));
@@ -240,6 +243,7 @@ async fn create(
     body: JsonBody,
 ) -> Result<Response, ApiError> {
     let mut node = node_patch::create(body.object()?, context.version)?;
+    node.owner = context.viewer.owner_of_new(node.owner.take());
     resolve_parent(&state, &mut node).await?;
     if let Some(uuid) = &node.chassis_uuid {
         chassis::exists(&state, uuid).await?;

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::{
     State,
+    access::Viewer,
     error::ApiError,
     fields::{self, Access, PORT, PORT_DEFAULT, PORT_UNSORTABLE},
     json::JsonBody,
@@ -133,7 +134,10 @@ async fn listing(
     if columns.are_default {
         arguments.push(("fields", columns.names.join(",")));
     }
-    let ports = state.store.ports(wanted.only_node(), wanted.address()).await?;
+    let mut ports = state.store.ports(wanted.only_node(), wanted.address()).await?;
+    if let Some(nodes) = context.viewer.nodes(state).await? {
+        ports.retain(|port| nodes.contains(&port.node));
+    }
     let key = |port: &Port, name: &str| document(port).remove(name).unwrap_or_default();
     let keep = |port: &Port| {
         wanted.matches(port.node, Some(&port.address))
@@ -259,7 +263,9 @@ async fn change(
     let version = context.version;
     let port = to_the_end(async move {
         let _guard = state.engine.hold(node).await?;
-        let mut port = find(&state, &Context { version, base: String::new() }, &ident).await?;
+        let mut port =
+            find(&state, &Context { version, base: String::new(), viewer: Viewer::everybody() }, &ident)
+                .await?;
         let old = port.clone();
         let before = document(&port);
         let mut after = before.clone();

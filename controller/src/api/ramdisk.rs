@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     State,
+    access::Viewer,
     error::ApiError,
     json::{InspectionBody, JsonBody},
     layers::to_the_end,
@@ -125,6 +126,7 @@ async fn with_token(state: &State, context: &Context, node: Node) -> Result<Json
         token = given.map_or_else(|| MASK.into(), Value::from);
     }
     let node = by_uuid(state, node.uuid).await?.ok_or_else(unknown)?;
+    let context = &Context { viewer: Viewer::everybody(), ..context.clone() };
     let shown = view(state, context, &node, &Live::default(), SHOWN);
     Ok(Json(json!({"node": shown, "config": config(&node, token)})))
 }

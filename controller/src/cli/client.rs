@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
+use bessemer_proto::secret::Secret;
 use reqwest::{Method, StatusCode};
 use rustls::{
     ClientConfig, RootCertStore,
@@ -22,6 +23,16 @@ const MAX_ANSWER: usize = 64 * 1024 * 1024;
 pub(super) struct Client {
     http: reqwest::Client,
     base: Url,
+    credentials: Option<Credentials>,
+}
+
+/// How a client proves who it is.
+#[derive(Clone, Debug)]
+pub(super) enum Credentials {
+    /// A user and its password.
+    Password(String, Secret),
+    /// A token of Keystone.
+    Token(Secret),
 }
 
 /// Why there is no answer.
@@ -105,7 +116,12 @@ impl Client {
             builder = builder.no_proxy();
         }
         let http = builder.build().map_err(ClientError::Setup)?;
-        Ok(Self { http, base })
+        Ok(Self { http, base, credentials: None })
+    }
+
+    /// The same client, with credentials.
+    pub(super) fn with_credentials(self, credentials: Credentials) -> Self {
+        Self { credentials: Some(credentials), ..self }
     }
 
     /// `GET`.
@@ -181,6 +197,11 @@ impl Client {
             source: error.without_url(),
         };
         let mut request = self.http.request(method, url).header("X-OpenStack-Ironic-API-Version", VERSION);
+        request = match &self.credentials {
+            Some(Credentials::Password(user, password)) => request.basic_auth(user, Some(password.reveal())),
+            Some(Credentials::Token(token)) => request.header("X-Auth-Token", token.reveal()),
+            None => request,
+        };
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -231,6 +252,10 @@ fn read_ca(path: &Path, roots: &mut RootCertStore) -> Result<(), Box<dyn std::er
 /// The sentence inside an Ironic error body: JSON in JSON.
 fn error_message(body: &[u8]) -> Option<String> {
     let outer: Value = serde_json::from_slice(body).ok()?;
+    // What refuses credentials speaks differently.
+    if let Some(message) = outer.pointer("/error/message").and_then(Value::as_str) {
+        return Some(format!("{message} (see --user, --password-file and --token-file)"));
+    }
     let inner = match outer.get("error_message")? {
         Value::String(text) => serde_json::from_str(text).ok()?,
         other => other.clone(),
@@ -250,6 +275,8 @@ mod tests {
         let body =
             br#"{"error_message": "{\"code\": 404, \"title\": \"Not Found\", \"description\": \"\"}"}"#;
         assert_eq!(error_message(body).as_deref(), Some("Not Found"));
+        let body = br#"{"error": {"message": "Authorization required", "code": 401}}"#;
+        assert!(error_message(body).unwrap().starts_with("Authorization required (see --user"));
         assert_eq!(error_message(b"<html>"), None);
     }
 

@@ -18,9 +18,11 @@ mod wait;
 
 use std::{io, process::ExitCode};
 
+use anyhow::Context as _;
+use bessemer_proto::secret::Secret;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use client::Client;
+use client::{Client, Credentials};
 use output::{Format, Output};
 
 /// Turns bare metal into running machines.
@@ -43,6 +45,15 @@ struct Remote {
     /// File with CA certificates (PEM) that the API's certificate may be signed by, instead of the public ones.
     #[arg(long, env = "BESSEMER_CA", global = true, value_name = "FILE")]
     ca: Option<std::path::PathBuf>,
+    /// User of the API; needs a password.
+    #[arg(long, env = "BESSEMER_USER", global = true, requires = "password_file")]
+    user: Option<String>,
+    /// File with that user's password.
+    #[arg(long, env = "BESSEMER_PASSWORD_FILE", global = true, value_name = "FILE")]
+    password_file: Option<std::path::PathBuf>,
+    /// File with a token of Keystone.
+    #[arg(long, env = "BESSEMER_TOKEN_FILE", global = true, value_name = "FILE", conflicts_with = "user")]
+    token_file: Option<std::path::PathBuf>,
     /// How answers are shown.
     #[arg(short, long, default_value = "table", global = true)]
     output: Format,
@@ -121,9 +132,20 @@ fn with_client(
     remote: &Remote,
     work: impl AsyncFnOnce(Client, Output) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let client = Client::new(&remote.url, remote.ca.as_deref())?;
+    let mut client = Client::new(&remote.url, remote.ca.as_deref())?;
+    if let (Some(user), Some(file)) = (&remote.user, &remote.password_file) {
+        client = client.with_credentials(Credentials::Password(user.clone(), secret_of(file)?));
+    } else if let Some(file) = &remote.token_file {
+        client = client.with_credentials(Credentials::Token(secret_of(file)?));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(work(client, Output::new(remote.output)))
+}
+
+/// The first line of a file.
+fn secret_of(path: &std::path::Path) -> anyhow::Result<Secret> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    Ok(Secret::new(text.lines().next().unwrap_or_default()))
 }
 
 /// The error with its causes, each said once.

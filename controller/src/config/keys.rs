@@ -17,6 +17,7 @@ type Keys = fn() -> &'static [&'static str];
 pub(super) const SECTIONS: &[(&str, Keys)] = &[
     ("store", keys_of::<store::Config>),
     ("api", keys_of::<api::Config>),
+    ("keystone", keys_of::<api::access::keystone::Config>),
     ("agents", keys_of::<agents::Config>),
     ("files", keys_of::<files::Config>),
     ("boot", keys_of::<boot::Config>),

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::super::{
     State,
+    access::Viewer,
     error::ApiError,
     fields::{self, Access, Field},
     json::JsonBody,
@@ -70,6 +71,14 @@ pub(super) trait Served: Resource {
 
     /// Adds what is no field of the document, and hides what is secret.
     fn finish(_context: &Context, _document: &mut Map<String, Value>) {}
+
+    /// Whether who asks may know of it. What lies on a node is left out where the node is hidden.
+    fn is_shown(&self, _viewer: &Viewer) -> bool {
+        true
+    }
+
+    /// Gives a new one to the project of who makes it, where it has an owner.
+    fn belong_to(&mut self, _viewer: &Viewer) {}
 
     /// Rules among its own fields, given what is stored.
     fn settle(&mut self, _before: Option<&Self>) -> Result<(), ApiError> {
@@ -188,7 +197,11 @@ pub(super) async fn listing<R: Served>(
     if columns.are_default {
         arguments.push(("fields", columns.names.join(",")));
     }
-    let rows = state.store.resources::<R>(scope.node).await?;
+    let mut rows = state.store.resources::<R>(scope.node).await?;
+    if let Some(nodes) = context.viewer.nodes(state).await? {
+        rows.retain(|row| row.value.node().is_none_or(|node| nodes.contains(&node)));
+    }
+    rows.retain(|row| row.value.is_shown(&context.viewer));
     let key = |row: &Stored<R>, name: &str| document(row).remove(name).unwrap_or_default();
     let (rows, full) = page
         .cut(rows, |row| row.value.uuid().to_string(), key, keep)
@@ -247,6 +260,7 @@ async fn create<R: Served>(
         let given = resolve_node(&state, &field, given).await?;
         value.set(&field, given, context.version).map_err(schema)?;
     }
+    value.belong_to(&context.viewer);
     value.settle(None)?;
     R::check(&state, None, &value).await?;
     let stored = state.store.create_resource(&value).await.map_err(refused::<R>)?;

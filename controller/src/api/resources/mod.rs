@@ -11,10 +11,34 @@ mod volume;
 
 use axum::Router;
 
-use super::{State, error::ApiError};
-use crate::node::portgroup::Portgroup;
+use super::{State, error::ApiError, fields::Field};
+use crate::node::{
+    chassis::Chassis,
+    deploy_template::DeployTemplate,
+    inspection_rule::InspectionRule,
+    portgroup::Portgroup,
+    runbook::Runbook,
+    volume::{VolumeConnector, VolumeTarget},
+};
+use frame::Served;
 
 pub(super) use of_node::NodesWanted;
+
+/// Path below `/v1/`, name of the list and fields of each.
+pub(super) fn tables() -> Vec<(&'static str, &'static str, &'static [Field])> {
+    fn table<R: Served>() -> (&'static str, &'static str, &'static [Field]) {
+        (R::PATH, R::LIST, R::FIELDS)
+    }
+    vec![
+        table::<Chassis>(),
+        table::<DeployTemplate>(),
+        table::<InspectionRule>(),
+        table::<Portgroup>(),
+        table::<Runbook>(),
+        table::<VolumeConnector>(),
+        table::<VolumeTarget>(),
+    ]
+}
 
 /// Paths of all small resources.
 pub(super) fn routes() -> Router<State> {

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::{
     super::{
         State,
+        access::Viewer,
         error::ApiError,
         fields::{
             Access::{Create, Patch, Read},
@@ -113,6 +114,14 @@ impl Served for Runbook {
             _ => return Err(format!("{field} cannot be set.")),
         }
         Ok(())
+    }
+
+    fn is_shown(&self, viewer: &Viewer) -> bool {
+        self.public || viewer.owns_or_sees_all("runbook", self.owner.as_deref())
+    }
+
+    fn belong_to(&mut self, viewer: &Viewer) {
+        self.owner = viewer.owner_of_new(self.owner.take());
     }
 
     fn finish(_: &Context, document: &mut Map<String, Value>) {

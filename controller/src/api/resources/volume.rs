@@ -192,10 +192,15 @@ impl Served for VolumeTarget {
         Ok(())
     }
 
-    fn finish(_: &Context, document: &mut Map<String, Value>) {
-        if let Some(properties) = document.get_mut("properties") {
-            *properties = masked_any(properties);
-        }
+    fn finish(context: &Context, document: &mut Map<String, Value>) {
+        const VIEW: &str = "baremetal:volume:view_target_properties";
+        let Some(properties) = document.get_mut("properties") else { return };
+        *properties = match context.viewer.may(VIEW) {
+            true => masked_any(properties),
+            false => {
+                json!({"redacted_contents": format!("** Value redacted - requires {VIEW} permission. **")})
+            }
+        };
     }
 
     async fn filter(state: &State, context: &Context, query: &mut Query) -> Result<Filter<Self>, ApiError> {

@@ -1,10 +1,15 @@
 //! The router in process, with a real store and a real engine; the only stand-in is a BMC that is not there.
 
+mod access;
 mod allocations;
+mod basic;
 mod hardware;
+mod keystone;
+mod listener;
 mod negotiation;
 mod node_rules;
 mod nodes;
+mod openapi;
 mod ports;
 mod ramdisk;
 mod recorded;
@@ -22,7 +27,7 @@ use tempfile::TempDir;
 use tower::ServiceExt as _;
 use url::Url;
 
-use super::{Config, State, fields, router, version::Version};
+use super::{Config, State, access::Gate, fields, router, version::Version};
 use crate::{
     agents::{self, Authority, Fleet},
     bmc, boot,
@@ -76,7 +81,8 @@ impl Controller {
         };
         let engine = Engine::start(deps).await.unwrap();
         let hostname = "localhost.localdomain".to_owned();
-        let state = State { store, engine, fleet, hostname, started: Utc::now(), config: Config::default() };
+        let (gate, config) = (Gate::default(), Config::default());
+        let state = State { store, engine, fleet, hostname, started: Utc::now(), gate, config };
         Self { state, _dir: dir }
     }
 
@@ -90,19 +96,26 @@ impl Controller {
     }
 
     pub(crate) async fn send_at(&self, version: &str, method: Method, path: &str, body: Value) -> Answer {
+        self.raw(Self::request(version, method, path, &body)).await
+    }
+
+    fn request(version: &str, method: Method, path: &str, body: &Value) -> Request<Body> {
         let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
-        let request = Request::builder()
+        Request::builder()
             .method(method)
             .uri(path)
             .header("Host", "127.0.0.1:6384")
             .header("X-OpenStack-Ironic-API-Version", version)
             .body(body)
-            .unwrap();
-        self.raw(request).await
+            .unwrap()
     }
 
     pub(crate) async fn raw(&self, request: Request<Body>) -> Answer {
-        let response = self.router().oneshot(request).await.unwrap();
+        Self::answer_of(self.router(), request).await
+    }
+
+    async fn answer_of(router: Router, request: Request<Body>) -> Answer {
+        let response = router.oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, usize::MAX).await.unwrap();
         let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };

@@ -1,0 +1,134 @@
+//! The listening socket of the API: plain or TLS, everything bounded.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{Router, body::Body};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::{GracefulShutdown, Watcher},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+use tracing::{debug, warn};
+
+use super::tls::Certificate;
+
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+/// For the head of a request, and for the next request on an open connection.
+const HEAD_WITHIN: Duration = Duration::from_secs(75);
+/// Bytes of a request's head.
+const MAX_HEAD: usize = 64 * 1024;
+const MAX_HEADERS: usize = 100;
+/// How often it is said that there are too many connections.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+
+/// Who is at the other end of the connection that a request came by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
+}
+
+/// Serves the API until `stop`; then requests that run are finished.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    certificate: Option<Certificate>,
+    max_connections: usize,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let door = Arc::new(Door { router, certificate, stop: stop.clone() });
+    let places = Arc::new(Semaphore::new(max_connections));
+    let graceful = GracefulShutdown::new();
+    let mut said: Option<Instant> = None;
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (tcp, address) = match accepted {
+            Ok(connection) => connection,
+            Err(error) => {
+                // Out of file descriptors, or the peer is gone already: neither ends the service.
+                warn!(%error, "a connection to the API could not be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        match Arc::clone(&places).try_acquire_owned() {
+            Ok(place) => {
+                let (door, watcher) = (Arc::clone(&door), graceful.watcher());
+                tokio::spawn(async move {
+                    door.receive(tcp, address, watcher).await;
+                    drop(place);
+                });
+            }
+            Err(_) if said.is_none_or(|at| at.elapsed() > SAY_EVERY) => {
+                said = Some(Instant::now());
+                warn!(max_connections, %address, "too many connections to the API: some are refused");
+            }
+            Err(_) => {}
+        }
+    }
+    drop(listener);
+    graceful.shutdown().await;
+    Ok(())
+}
+
+/// What a connection leads to.
+struct Door {
+    router: Router,
+    certificate: Option<Certificate>,
+    stop: CancellationToken,
+}
+
+// === impl Door ===
+
+impl Door {
+    async fn receive(&self, tcp: TcpStream, address: SocketAddr, watcher: Watcher) {
+        tcp.set_nodelay(true).ok();
+        let Some(certificate) = &self.certificate else {
+            return self.talk(tcp, address, watcher).await;
+        };
+        let handshake = TlsAcceptor::from(certificate.current()).accept(tcp);
+        let within = tokio::time::timeout(HANDSHAKE_WITHIN, handshake);
+        match self.stop.run_until_cancelled(within).await {
+            Some(Ok(Ok(tls))) => self.talk(tls, address, watcher).await,
+            Some(Ok(Err(error))) => debug!(%address, %error, "TLS handshake failed"),
+            Some(Err(_)) => debug!(%address, "TLS handshake took too long"),
+            None => {}
+        }
+    }
+
+    async fn talk(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        address: SocketAddr,
+        watcher: Watcher,
+    ) {
+        let service = service_fn(|mut request: http::Request<Incoming>| {
+            request.extensions_mut().insert(Peer { address });
+            self.router.clone().oneshot(request.map(Body::new))
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_WITHIN)
+            .max_buf_size(MAX_HEAD)
+            .max_headers(MAX_HEADERS)
+            .serve_connection(TokioIo::new(stream), service);
+        if let Err(error) = watcher.watch(connection).await {
+            debug!(%address, %error, "a connection to the API ended early");
+        }
+    }
+}

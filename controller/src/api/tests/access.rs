@@ -1,0 +1,243 @@
+//! Who may do what, through the router.
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::{Answer, Controller};
+use crate::{
+    api::access::{Gate, Identity, SystemRole},
+    node::{Node, ProvisionState},
+};
+
+/// A user of a project with these roles, as Keystone says them.
+fn user(project: &str, roles: &[&str]) -> Identity {
+    Identity {
+        user: Some("ann".into()),
+        project_id: Some(project.into()),
+        roles: roles.iter().map(|role| (*role).to_owned()).collect(),
+        ..Identity::default()
+    }
+}
+
+const READER: &[&str] = &["reader"];
+const MEMBER: &[&str] = &["member", "reader"];
+const ADMIN: &[&str] = &["admin", "manager", "member", "reader"];
+
+impl Controller {
+    async fn send_as(&self, who: &Identity, method: Method, path: &str, body: Value) -> Answer {
+        let mut state = self.state.clone();
+        state.gate = Gate::fixed(who.clone());
+        let request = Self::request("1.115", method, path, &body);
+        Self::answer_of(crate::api::router(state), request).await
+    }
+
+    async fn get_as(&self, who: &Identity, path: &str) -> Answer {
+        self.send_as(who, Method::GET, path, Value::Null).await
+    }
+
+    /// A node of a project, lent to another, that has something to hide.
+    async fn owned(&self, name: &str, owner: &str, lessee: &str) -> Node {
+        let mut node = self.node(name, ProvisionState::Available).await;
+        node.owner = Some(owner.to_owned());
+        node.lessee = Some(lessee.to_owned());
+        node.last_error = Some("no route to bmc-7.internal".to_owned());
+        self.state.store.update_node(&mut node, None).await.unwrap();
+        node
+    }
+}
+
+#[tokio::test]
+async fn a_node_of_another_project_is_not_there() {
+    let controller = Controller::start().await;
+    let node = controller.owned("secret-node", "blue", "green").await;
+    let stranger = user("red", ADMIN);
+    for path in ["", "/states", "/validate", "/history", "/ports", "/logs"] {
+        for ident in ["secret-node".to_owned(), node.uuid.to_string()] {
+            let answer = controller.get_as(&stranger, &format!("/v1/nodes/{ident}{path}")).await;
+            assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}: {answer:?}");
+            // What is hidden and what is not there cannot be told apart.
+            assert_eq!(answer.fault(), format!("Node {ident} could not be found."));
+        }
+    }
+    let patch = json!([{"op": "replace", "path": "/extra/a", "value": 1}]);
+    let answer = controller.send_as(&stranger, Method::PATCH, "/v1/nodes/secret-node", patch).await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+    let answer = controller.send_as(&stranger, Method::DELETE, "/v1/nodes/secret-node", Value::Null).await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+    let port = json!({"address": "52:54:00:00:00:01", "node_uuid": node.uuid});
+    let answer = controller.send_as(&stranger, Method::POST, "/v1/ports", port).await;
+    assert_eq!(
+        (answer.status, answer.fault().contains("could not be found")),
+        (StatusCode::BAD_REQUEST, true)
+    );
+    // A system user without the right is told so.
+    let helpdesk = Identity { system: true, roles: vec!["observer".into()], ..Identity::default() };
+    let answer = controller.get_as(&helpdesk, "/v1/nodes/secret-node").await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn listings_show_what_a_project_owns_or_rents() {
+    let controller = Controller::start().await;
+    let blue = controller.owned("blue-node", "blue", "green").await;
+    let red = controller.owned("red-node", "red", "yellow").await;
+    for (node, mac) in [(&blue, "52:54:00:00:00:01"), (&red, "52:54:00:00:00:02")] {
+        let port = json!({"address": mac, "node_uuid": node.uuid});
+        assert_eq!(controller.send(Method::POST, "/v1/ports", port).await.status, StatusCode::CREATED);
+    }
+    let names = |answer: &Answer| -> Vec<String> {
+        let rows = answer.body["nodes"].as_array().unwrap();
+        rows.iter().map(|row| row["name"].as_str().unwrap().to_owned()).collect()
+    };
+    for (project, wanted) in [("blue", vec!["blue-node"]), ("green", vec!["blue-node"]), ("other", vec![])] {
+        for path in ["/v1/nodes", "/v1/nodes/detail", "/v1/nodes?limit=1", "/v1/nodes?owner=blue"] {
+            let answer = controller.get_as(&user(project, READER), path).await;
+            assert_eq!(names(&answer), wanted, "{project} {path}");
+        }
+        for path in ["/v1/ports", "/v1/ports/detail"] {
+            let ports = controller.get_as(&user(project, READER), path).await;
+            assert_eq!(ports.body["ports"].as_array().unwrap().len(), wanted.len(), "{project} {path}");
+        }
+    }
+    let stranger = user("other", READER);
+    for path in ["/v1/nodes?parent_node=blue-node", "/v1/ports?node=blue-node"] {
+        let hidden = controller.get_as(&stranger, path).await;
+        let missing = controller.get_as(&stranger, &path.replace("blue-node", "no-node")).await;
+        assert_eq!(hidden.status, StatusCode::NOT_FOUND, "{path}: {hidden:?}");
+        assert_eq!(hidden.fault().replace("blue-node", "no-node"), missing.fault());
+    }
+    let marker = controller.get_as(&stranger, &format!("/v1/nodes?marker={}", blue.uuid)).await;
+    assert_eq!(marker.status, StatusCode::NOT_FOUND);
+    // Somebody without a role sees no listing at all.
+    let answer = controller.get_as(&user("blue", &["swiftoperator"]), "/v1/nodes").await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn a_lessee_does_not_see_what_tells_of_the_hardware() {
+    let controller = Controller::start().await;
+    controller.owned("node", "blue", "green").await;
+    let seen = |answer: Answer| answer.body["last_error"].as_str().map(str::to_owned);
+    let owner = controller.get_as(&user("blue", READER), "/v1/nodes/node").await;
+    assert_eq!(owner.body["driver_info"]["redfish_username"], "admin");
+    assert_eq!(owner.body["driver_info"]["redfish_password"], "******");
+    assert_eq!(seen(owner).as_deref(), Some("no route to bmc-7.internal"));
+    let lessee = controller.get_as(&user("green", ADMIN), "/v1/nodes/node").await;
+    let wanted = "** Redacted - requires baremetal:node:get:driver_info permission. **";
+    assert_eq!(lessee.body["driver_info"], json!({"content": wanted}));
+    let wanted = "** Value Redacted - Requires baremetal:node:get:last_error permission. **";
+    assert_eq!(seen(lessee).as_deref(), Some(wanted));
+    for path in ["/v1/nodes/detail", "/v1/nodes/node?fields=last_error,driver_info", "/v1/nodes/node/states"]
+    {
+        let answer = controller.get_as(&user("green", ADMIN), path).await;
+        assert_eq!(answer.status, StatusCode::OK);
+        let text = answer.body.to_string();
+        assert!(!text.contains("bmc-7") && !text.contains("127.0.0.1:1\""), "{path}: {text}");
+    }
+    let history = controller.get_as(&user("green", ADMIN), "/v1/nodes/node/history").await;
+    assert_eq!(history.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn each_field_of_a_patch_is_under_its_own_rule() {
+    let controller = Controller::start().await;
+    controller.owned("node", "blue", "green").await;
+    let cases: &[(&[&str], &str, Value, &str)] = &[
+        (MEMBER, "green", json!({"path": "/extra/a", "value": 1}), ""),
+        (
+            MEMBER,
+            "green",
+            json!({"path": "/instance_info/a", "value": 1}),
+            "baremetal:node:update_instance_info",
+        ),
+        (ADMIN, "green", json!({"path": "/instance_info/a", "value": 1}), ""),
+        (ADMIN, "green", json!({"path": "/driver_info/a", "value": 1}), "baremetal:node:update:driver_info"),
+        (MEMBER, "blue", json!({"path": "/driver_info/a", "value": 1}), ""),
+        (MEMBER, "blue", json!({"path": "/lessee", "value": "red"}), ""),
+        (ADMIN, "blue", json!({"path": "/owner", "value": "red"}), "baremetal:node:update:owner"),
+        (
+            ADMIN,
+            "blue",
+            json!({"path": "/parent_node", "value": "node"}),
+            "baremetal:node:update:parent_node",
+        ),
+        (
+            MEMBER,
+            "blue",
+            json!({"path": "/power_interface", "value": "fake"}),
+            "baremetal:node:update:driver_interfaces",
+        ),
+        (
+            ADMIN,
+            "blue",
+            json!({"path": "/automated_clean", "value": "off"}),
+            "baremetal:node:disable_cleaning",
+        ),
+        (READER, "blue", json!({"path": "/extra/a", "value": 1}), "baremetal:node:update_extra"),
+    ];
+    for (roles, project, operation, refused) in cases {
+        let mut operation = operation.clone();
+        operation["op"] = "add".into();
+        // One allowed operation does not carry a refused one.
+        let patch = json!([{"op": "add", "path": "/extra/b", "value": 1}, operation]);
+        let answer = controller.send_as(&user(project, roles), Method::PATCH, "/v1/nodes/node", patch).await;
+        if refused.is_empty() {
+            assert_eq!(answer.status, StatusCode::OK, "{operation}: {answer:?}");
+            // A lessee who may write still may not read.
+        } else {
+            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{operation}: {answer:?}");
+            assert_eq!(answer.fault(), format!("Access was denied to the following resource: {refused}"));
+        }
+        // What was lent to another is not green's any more.
+        let mut node = controller.state.store.node("node").await.unwrap();
+        node.lessee = Some("green".into());
+        controller.state.store.update_node(&mut node, None).await.unwrap();
+    }
+    let node = controller.state.store.node("node").await.unwrap();
+    assert_eq!(node.owner.as_deref(), Some("blue"));
+}
+
+#[tokio::test]
+async fn a_project_admin_enrols_nodes_of_the_own_project_only() {
+    let controller = Controller::start().await;
+    let admin = user("blue", ADMIN);
+    let post = |who: Identity, body: Value| {
+        let controller = &controller;
+        async move { controller.send_as(&who, Method::POST, "/v1/nodes", body).await }
+    };
+    let answer = post(admin.clone(), json!({"driver": "redfish", "name": "mine"})).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+    assert_eq!(answer.body["owner"], "blue");
+    let answer = post(admin.clone(), json!({"driver": "redfish", "owner": "red"})).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    let answer = post(user("blue", MEMBER), json!({"driver": "redfish"})).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    let member =
+        controller.send_as(&user("blue", MEMBER), Method::DELETE, "/v1/nodes/mine", Value::Null).await;
+    assert_eq!(member.status, StatusCode::FORBIDDEN);
+    let owner = controller.send_as(&admin, Method::DELETE, "/v1/nodes/mine", Value::Null).await;
+    assert_eq!(owner.status, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn system_roles_follow_their_rules() {
+    let controller = Controller::start().await;
+    controller.owned("node", "blue", "green").await;
+    let reader = Identity::system(Some("watch"), SystemRole::Reader);
+    assert_eq!(controller.get_as(&reader, "/v1/nodes/node").await.body["lessee"], "green");
+    assert_eq!(controller.get_as(&reader, "/v1/drivers").await.status, StatusCode::OK);
+    let power = json!({"target": "power on"});
+    let answer = controller.send_as(&reader, Method::PUT, "/v1/nodes/node/states/power", power).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    let member = Identity::system(Some("desk"), SystemRole::Member);
+    let answer = controller.send_as(&member, Method::PUT, "/v1/nodes/node/maintenance", json!({})).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED);
+    let answer = controller.send_as(&member, Method::POST, "/v1/nodes", json!({"driver": "redfish"})).await;
+    assert_eq!(answer.fault(), "Access was denied to the following resource: baremetal:node:create");
+    // A project's user learns nothing of the cloud's machinery.
+    assert_eq!(controller.get_as(&user("blue", ADMIN), "/v1/drivers").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(controller.get_as(&user("blue", ADMIN), "/v1/conductors").await.status, StatusCode::FORBIDDEN);
+    // Nor does somebody with roles but neither a project nor the system.
+    let lost = Identity { roles: vec!["admin".into(), "reader".into()], ..Identity::default() };
+    assert_eq!(controller.get_as(&lost, "/v1/nodes").await.status, StatusCode::FORBIDDEN);
+}
