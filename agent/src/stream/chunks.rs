@@ -172,6 +172,18 @@ impl<S: Chunks> ChunkReader<S> {
         Ok(count as u64)
     }
 
+    /// Takes `length` bytes away that were looked at.
+    pub fn skip_all(&mut self, length: u64) -> Result<(), StreamError> {
+        let mut left = length;
+        while left > 0 {
+            match self.skip(left)? {
+                0 => break,
+                count => left -= count,
+            }
+        }
+        Ok(())
+    }
+
     /// Puts bytes back: they are read next.
     pub fn unread(&mut self, bytes: &[u8]) {
         let mut joined = BytesMut::with_capacity(bytes.len() + self.current.len());

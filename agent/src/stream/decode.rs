@@ -9,7 +9,10 @@ use super::{
     detect::{Detected, detect},
     gzip::GzipMembers,
     lz4_frames::Lz4Frames,
+    placed::Scatter,
     unpack::{Failure, Members},
+    xz_blocks::{self, Terms, Unpacked},
+    xz_pool::Failed,
     xz_streams::XzCodec,
     zstd_frames::ZstdFrames,
     zstd_pool::Pool,
@@ -69,6 +72,25 @@ impl<S: Chunks> Decoder<S> {
         self.known_content
     }
 
+    /// Unpacks what can be unpacked side by side, wherever it belongs. [`Self::fill`] goes on behind it.
+    pub(super) fn side_by_side(&mut self, out: &impl Scatter) -> Result<Unpacked, StreamError> {
+        self.side_by_side_by(Terms::new(), out)
+    }
+
+    pub(super) fn side_by_side_by(
+        &mut self,
+        terms: Terms,
+        out: &impl Scatter,
+    ) -> Result<Unpacked, StreamError> {
+        let Kind::Xz(streams) = &mut self.kind else { return Ok(Unpacked::default()) };
+        let unpacked = xz_blocks::unpack(streams, terms, out).map_err(|Failed { at, failure, .. }| {
+            self.bytes = at;
+            self.fail(failure)
+        })?;
+        self.bytes = unpacked.content;
+        Ok(unpacked)
+    }
+
     /// Fills `buffer`; less only at the end of the image.
     pub fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, StreamError> {
         let mut filled = 0;
@@ -93,17 +115,21 @@ impl<S: Chunks> Decoder<S> {
             Kind::Bzip2(streams) => streams.read(buffer),
             Kind::Lz4(frames) => frames.read(buffer),
         };
+        let count = read.map_err(|failure| self.fail(failure))?;
+        self.bytes += count as u64;
+        Ok(count)
+    }
+
+    fn fail(&mut self, failure: Failure) -> StreamError {
         let (format, bytes) = (self.format, self.bytes);
-        self.failed = read.is_err();
-        let count = read.map_err(|failure| match failure {
+        self.failed = true;
+        match failure {
             Failure::Stream(error) => error,
             Failure::Corrupt(source) => DecodeError::Corrupt { format, bytes, source }.into(),
             Failure::Truncated => DecodeError::Truncated { format, bytes }.into(),
             Failure::Garbage => DecodeError::TrailingGarbage { format }.into(),
             Failure::Refused(error) => error.into(),
-        })?;
-        self.bytes += count as u64;
-        Ok(count)
+        }
     }
 }
 

@@ -6,8 +6,12 @@ use bytes::Bytes;
 
 use super::{Decoder, ImageFormat, StreamError};
 use crate::{
-    stream::chunks::Chunks,
-    test_support::disks::{MIB, noise},
+    disk::buffer::{Block, Ring},
+    stream::{chunks::Chunks, placed::Scatter, xz_blocks::Terms},
+    test_support::{
+        disks::{MIB, noise},
+        xz::{XzBlock, xz_stream},
+    },
 };
 
 /// The queues of the pipeline hold some 21 MiB and the rest of the agent a few; all together stay below 64 MiB.
@@ -42,7 +46,7 @@ fn zstd_with_largest_window(content: &[u8]) -> Vec<u8> {
 }
 
 /// Does not pack at all.
-fn zstd_for_the_pool() -> Vec<u8> {
+fn incompressible(length: usize) -> Vec<u8> {
     let mut state = 1_u64;
     let words = std::iter::repeat_with(|| {
         state ^= state << 13;
@@ -50,8 +54,51 @@ fn zstd_for_the_pool() -> Vec<u8> {
         state ^= state << 17;
         state
     });
-    let content: Vec<u8> = words.take(4 * MIB / 8).flat_map(u64::to_le_bytes).collect();
-    zstd::bulk::compress(&content, 1).unwrap()
+    words.take(length / 8).flat_map(u64::to_le_bytes).collect()
+}
+
+fn zstd_for_the_pool() -> Vec<u8> {
+    zstd::bulk::compress(&incompressible(4 * MIB), 1).unwrap()
+}
+
+/// Blocks whose packed bytes are as many as can be, and then a stream that takes all that one thread may.
+fn xz_side_by_side() -> Vec<u8> {
+    let content = incompressible(24 * MIB);
+    let usual = XzBlock { dictionary: 8 << 20, stored: true, ..XzBlock::sized(&content) };
+    let small = XzBlock { dictionary: 4 << 10, ..usual.clone() };
+    let largest = XzBlock { dictionary: 32 << 20, ..usual.clone() };
+    let check = liblzma::stream::Check::None;
+    let blocks = [usual.clone(), usual.clone(), small, usual.clone(), usual];
+    [xz_stream(check, &blocks), xz_stream(check, &[largest.clone(), largest])].concat()
+}
+
+struct InFile(std::fs::File);
+
+impl Chunks for InFile {
+    fn next(&mut self) -> Result<Option<Bytes>, StreamError> {
+        let mut chunk = vec![0; 100 << 10];
+        let count = std::io::Read::read(&mut self.0, &mut chunk).unwrap();
+        chunk.truncate(count);
+        Ok((count > 0).then(|| chunk.into()))
+    }
+}
+
+/// Takes content and forgets it; its buffers are those that wait for the disk.
+struct Nowhere(std::sync::Mutex<Ring>);
+
+impl Scatter for Nowhere {
+    fn buffer(&self) -> Block {
+        self.0.lock().unwrap().blocking_take()
+    }
+    fn fits(&self, _: u64) -> Result<(), StreamError> {
+        Ok(())
+    }
+    fn put(&self, _: Block, _: u64) -> Result<(), StreamError> {
+        // The threads are slower than the source, as they are when there is something to unpack.
+        std::thread::sleep(std::time::Duration::from_millis(40));
+        Ok(())
+    }
+    fn stop(&self) {}
 }
 
 fn xz_with_largest_dictionary(content: &[u8]) -> Vec<u8> {
@@ -116,6 +163,37 @@ fn no_format_takes_more_memory_than_is_allowed() {
         println!("{name}: {grown} KiB");
         assert!(grown < ALLOWED_KIB, "{name} took {grown} KiB");
     }
+}
+
+#[test]
+fn xz_on_several_threads_takes_no_more_memory_than_is_allowed() {
+    if std::env::var_os("NEXTEST").is_none() {
+        eprintln!("skipped: other tests in this process would be counted; run with cargo nextest");
+        return;
+    }
+    // Another process makes the image, so that what that takes is not here.
+    const FILE: &str = "BESSEMER_TEST_XZ_FILE";
+    if let Some(path) = std::env::var_os(FILE) {
+        return std::fs::write(path, xz_side_by_side()).unwrap();
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut maker = std::process::Command::new(std::env::current_exe().unwrap());
+    maker.args(["--exact", std::thread::current().name().unwrap()]).env(FILE, file.path());
+    assert!(maker.output().unwrap().status.success());
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    let before = kib("VmHWM:");
+    let source = InFile(file.reopen().unwrap());
+    let mut decoder = Decoder::open(source, ImageFormat::Auto).unwrap();
+    let nowhere = Nowhere(std::sync::Mutex::new(Ring::new(7, MIB)));
+    let unpacked = decoder.side_by_side_by(Terms { threads: 3, ..Terms::new() }, &nowhere).unwrap();
+    assert_eq!(unpacked.content, 120 << 20);
+    let on_threads = kib("VmHWM:") - before;
+    let mut buffer = vec![0; MIB];
+    while decoder.fill(&mut buffer).unwrap() == buffer.len() {}
+    let grown = kib("VmHWM:") - before;
+    println!("xz on three threads: {on_threads} KiB, then on one: {grown} KiB");
+    // Less what the queue to the disk has, which is in the other 21 MiB.
+    assert!(grown < ALLOWED_KIB + (7 << 10), "xz on three threads took {grown} KiB");
 }
 
 fn kib(name: &str) -> u64 {

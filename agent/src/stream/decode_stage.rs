@@ -1,6 +1,6 @@
 //! The decoding stage: blocks as served in, blocks with their places on the disk out.
 
-use std::sync::{Arc, mpsc::SyncSender};
+use std::sync::{Arc, Mutex, PoisonError, mpsc::SyncSender};
 
 use bessemer_proto::step::{ImageFormat, StageWork};
 
@@ -15,7 +15,7 @@ use super::{
     fetch::Object,
     fit,
     pipeline::{BUFFER_BYTES, DISK_BUFFERS},
-    placed::Placed,
+    placed::{Placed, Scatter},
     qcow2::{Layout, Qcow2Scatter},
     work::StageClock,
     write::Filled,
@@ -93,7 +93,7 @@ pub(super) fn run(
             fit::table_so_far(&head, Some(layout.virtual_size()), target)?;
             qcow2(source, layout, &out, &mut clock)?
         }
-        format => packed(source, format, &out, &mut clock)?,
+        _ => packed(source, Declared { format, ..declared }, &out, stop, &mut clock)?,
     };
     if bytes == 0 {
         return Err(StreamError::Empty);
@@ -124,16 +124,22 @@ fn raw(
 
 fn packed(
     source: impl Blocks,
-    declared: ImageFormat,
+    declared: Declared,
     out: &Out<'_>,
+    stop: &CancellationToken,
     clock: &mut StageClock,
 ) -> Result<u64, StreamError> {
-    let mut decoder = Decoder::open(BlockChunks(source), declared)?;
+    let mut decoder = Decoder::open(BlockChunks(source), declared.format)?;
     fit::size(decoder.known_content().unwrap_or(0), out.target)?;
-    let mut ring = Ring::new(DISK_BUFFERS, BUFFER_BYTES);
+    let anywhere = Anywhere { out, ring: Mutex::new(Ring::new(DISK_BUFFERS, BUFFER_BYTES)), stop };
     let mut offset = 0;
+    if !declared.in_order {
+        let unpacked = decoder.side_by_side(&anywhere)?;
+        clock.others_waited(unpacked.waited);
+        offset = unpacked.content;
+    }
     loop {
-        let mut block = clock.wait(|| ring.blocking_take());
+        let mut block = clock.wait(|| anywhere.buffer());
         let count = decoder.fill(block.space())?;
         block.set_length(count);
         let last = !block.is_full();
@@ -186,6 +192,38 @@ struct Out<'a> {
 impl Out<'_> {
     fn send(&self, filled: Filled) -> Result<(), StreamError> {
         self.filled.send(filled).map_err(|_| StreamError::Stopped)
+    }
+}
+
+/// Takes content from several threads, once its beginning was looked at.
+struct Anywhere<'a> {
+    out: &'a Out<'a>,
+    ring: Mutex<Ring>,
+    stop: &'a CancellationToken,
+}
+
+impl Scatter for Anywhere<'_> {
+    fn buffer(&self) -> Block {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner).blocking_take()
+    }
+
+    fn fits(&self, content: u64) -> Result<(), StreamError> {
+        fit::size(content, self.out.target)
+    }
+
+    fn put(&self, block: Block, offset: u64) -> Result<(), StreamError> {
+        if self.stop.is_cancelled() {
+            return Err(StreamError::Cancelled);
+        }
+        if offset == 0 {
+            fit::table_so_far(block.as_ref(), None, self.out.target)?;
+            self.out.send(Filled::Begin)?;
+        }
+        self.out.send(Filled::Data { block, offset })
+    }
+
+    fn stop(&self) {
+        self.stop.cancel();
     }
 }
 

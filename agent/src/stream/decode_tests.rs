@@ -379,6 +379,7 @@ fn what_the_command_line_tools_make_is_unpacked() {
         ("gzip", seed!("gzip/one"), content),
         ("two gzip members", seed!("gzip/two"), &followed),
         ("xz -0", seed!("xz/one"), content),
+        ("xz -T2", seed!("xz/blocks"), content),
         ("xz with padding and a filter", seed!("xz/padded"), &followed),
         ("zstd", seed!("zstd/sized"), content),
         ("zstd of a pipe", seed!("zstd/unsized"), content),
@@ -394,7 +395,6 @@ fn what_the_command_line_tools_make_is_unpacked() {
         let (_, unpacked) = unpack(packed, &[7, 1], ImageFormat::Auto).unwrap();
         assert!(unpacked == expected, "{name}");
     }
-    // What xz -9 makes wants more than is allowed.
     assert!(matches!(error_of(seed!("xz/large"), ImageFormat::Xz), DecodeError::XzMemory { .. }));
     assert!(matches!(error_of(seed!("lz4/legacy"), ImageFormat::Auto), DecodeError::Unsupported(_)));
 }

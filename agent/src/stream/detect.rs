@@ -101,13 +101,13 @@ fn decide(content: Content, declared: ImageFormat) -> Result<ImageFormat, Decode
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stream::{bzip2_streams, gzip, lz4_frames, xz_streams};
+    use crate::stream::{bzip2_streams, gzip, lz4_frames, xz_header};
 
     #[test]
     fn what_the_decoders_begin_with_is_what_is_recognized() {
         for (magic, format) in [
             (gzip::MAGIC, ImageFormat::Gzip),
-            (xz_streams::MAGIC, ImageFormat::Xz),
+            (xz_header::MAGIC, ImageFormat::Xz),
             (&zstd_header::MAGIC, ImageFormat::Zstd),
             (bzip2_streams::MAGIC, ImageFormat::Bzip2),
             (&lz4_header::MAGIC, ImageFormat::Lz4),

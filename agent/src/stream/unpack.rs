@@ -85,6 +85,17 @@ impl<S: Chunks, C: Codec> Members<S, C> {
         Self { reader, codec, state: State::Between }
     }
 
+    /// For those who read some of it otherwise.
+    pub(super) fn reader(&mut self) -> &mut ChunkReader<S> {
+        &mut self.reader
+    }
+
+    /// Goes on with this codec behind what was read otherwise, inside or between packed streams.
+    pub(super) fn go_on(&mut self, codec: C, inside: bool) {
+        self.codec = codec;
+        self.state = if inside { State::Inside } else { State::Between };
+    }
+
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
         while !buffer.is_empty() {
             match self.state {

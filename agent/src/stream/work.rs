@@ -37,6 +37,11 @@ impl StageClock {
         value
     }
 
+    /// Others who did the stage's work waited so long meanwhile.
+    pub fn others_waited(&mut self, waited: Duration) {
+        self.waited += waited;
+    }
+
     /// Time spent waiting for other stages so far.
     #[must_use]
     pub fn waited(&self) -> Duration {

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     StreamError,
     held_back::HeldBack,
+    pending_zeros::{self, PendingZeros},
     progress::{self, Meter},
     readback::Readback,
     work::StageClock,
@@ -61,7 +62,6 @@ pub struct BodyWritten {
 
 /// Zeros are made in pieces, so that the write can be cancelled: by a device that makes them itself, which begins while
 /// more come, and by writing them.
-const ZEROS_AT_ONCE: u64 = 128 << 20;
 const WRITTEN_ZEROS_AT_ONCE: u64 = 32 << 20;
 
 /// Writes blocks as they come. The disk is not touched before [`Filled::Begin`].
@@ -92,8 +92,7 @@ struct DiskWrites {
     held_back: HeldBack,
     writer: Writer,
     readback: Option<Readback>,
-    /// Zeros that may go on.
-    zeros: Range<u64>,
+    zeros: PendingZeros,
     /// Once there are some.
     zeroing: Option<Zeroing>,
     started: Option<Instant>,
@@ -117,7 +116,7 @@ impl DiskWrites {
             writer: Writer::new(target.clone(), verify),
             readback: verify.then(|| Readback::start(target.clone(), cancel.clone())).transpose()?,
             target,
-            zeros: 0..0,
+            zeros: PendingZeros::default(),
             zeroing: None,
             started: None,
             zeroed: 0,
@@ -147,11 +146,12 @@ impl DiskWrites {
         let length = block.as_ref().len();
         self.clock.bytes += length as u64;
         // A range that is fetched again replaces zeros that are still to be made.
-        if self.zeros.start < offset + length as u64 && offset < self.zeros.end {
-            self.flush_zeros()?;
+        let place = offset..offset + length as u64;
+        for zeros in self.zeros.overlapping(&place) {
+            self.make_zero(zeros)?;
         }
         if let Some(zeroing) = &mut self.zeroing {
-            zeroing.finish_overlapping(&(offset..offset + length as u64))?;
+            zeroing.finish_overlapping(&place)?;
         }
         let body = self.held_back.keep(block.as_ref(), offset);
         let block = Arc::new(block);
@@ -176,18 +176,14 @@ impl DiskWrites {
 
     /// Collects neighbouring ranges: one command makes them zero.
     fn zeros(&mut self, range: Range<u64>) -> Result<(), StreamError> {
-        let goes_on = self.zeros.end == range.start && self.zeros.end - self.zeros.start < ZEROS_AT_ONCE;
-        if goes_on && !self.zeros.is_empty() {
-            self.zeros.end = range.end;
-            return Ok(());
+        for zeros in self.zeros.add(range) {
+            self.make_zero(zeros)?;
         }
-        self.flush_zeros()?;
-        self.zeros = range;
         Ok(())
     }
 
-    fn flush_zeros(&mut self) -> Result<(), StreamError> {
-        let range = self.held_back.outside(std::mem::take(&mut self.zeros));
+    fn make_zero(&mut self, range: Range<u64>) -> Result<(), StreamError> {
+        let range = self.held_back.outside(range);
         if range.is_empty() {
             return Ok(());
         }
@@ -208,7 +204,7 @@ impl DiskWrites {
                 )?)
             }
         };
-        for piece in pieces(range, ZEROS_AT_ONCE) {
+        for piece in pieces(range, pending_zeros::AT_ONCE) {
             zeroing.begin(piece)?;
         }
         Ok(())
@@ -249,7 +245,9 @@ impl DiskWrites {
     }
 
     fn finish(mut self) -> Result<BodyWritten, StreamError> {
-        self.flush_zeros()?;
+        for zeros in self.zeros.take() {
+            self.make_zero(zeros)?;
+        }
         self.writer.drain()?;
         if let Some(zeroing) = &mut self.zeroing {
             self.zeroed += zeroing.finish()?;

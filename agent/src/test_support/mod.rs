@@ -1,11 +1,12 @@
-//! What several rooms' tests need: an HTTP server that misbehaves on order, a proxy, disk images, loop devices, a machine
-//! of folders.
+//! What several rooms' tests need: an HTTP server that misbehaves on order, a proxy, disk images, loop devices, xz
+//! files of all kinds, a machine of folders.
 
 pub(crate) mod disks;
 pub(crate) mod esp;
 pub(crate) mod machine;
 pub(crate) mod proxy;
 pub(crate) mod server;
+pub(crate) mod xz;
 
 use std::sync::Mutex;
 

@@ -18,3 +18,8 @@ mod secrets;
 #[path = "../../src/test_support/server/mod.rs"]
 #[allow(dead_code, reason = "shared with the unit tests")]
 mod server;
+#[path = "../../src/test_support/xz.rs"]
+#[allow(dead_code, reason = "shared with the unit tests")]
+mod xz;
+#[path = "xz.rs"]
+mod xz_images;
