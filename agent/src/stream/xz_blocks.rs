@@ -45,7 +45,8 @@ pub(super) struct Terms {
     pub(super) threads: usize,
     /// Least content.
     pub(super) content: u64,
-    /// Their content lies on multiples of this: two threads never write to one block of the disk.
+    /// Their content is a multiple of this: two threads never write to one block of the disk, and all after it can be
+    /// written past the page cache.
     pub(super) alignment: u64,
 }
 
@@ -57,11 +58,11 @@ impl Terms {
         Self { threads, content: SMALLEST_CONTENT, alignment: DIRECT_ALIGNMENT as u64 }
     }
 
-    /// Whether a block whose content belongs to `offset` is taken.
-    fn take(self, block: &BlockHeader, offset: u64) -> bool {
+    /// Whether a block is taken.
+    fn take(self, block: &BlockHeader) -> bool {
         block.content >= self.content
             && block.dictionary <= LARGEST_DICTIONARY
-            && offset.is_multiple_of(self.alignment)
+            && block.content.is_multiple_of(self.alignment)
     }
 }
 
@@ -83,7 +84,7 @@ pub(super) fn unpack<S: Chunks>(
     let at_begin = |failure| Failed { number: 0, at: 0, failure };
     let reader = streams.reader();
     let first = first_block(reader).map_err(|error| at_begin(error.into()))?;
-    let first = first.filter(|(_, block)| terms.threads > 1 && terms.take(block, 0));
+    let first = first.filter(|(_, block)| terms.threads > 1 && terms.take(block));
     let Some((header, _)) = first else { return Ok(Unpacked::default()) };
     let shared = Shared::new(out, header, LARGEST_DICTIONARY);
     let Some((left, unpacked)) = side_by_side(reader, terms, &shared) else {
@@ -219,7 +220,7 @@ impl<S: Chunks, O: Scatter> Dealer<'_, S, O> {
 
     fn takes(&self, block: &BlockHeader) -> bool {
         let same = self.dictionary.is_none_or(|dictionary| block.dictionary == dictionary);
-        (same || is_small(block)) && self.terms.take(block, self.offset)
+        (same || is_small(block)) && self.terms.take(block)
     }
 
     fn block(&mut self, block: BlockHeader, seen: &mut Records) -> Result<(), Failure> {

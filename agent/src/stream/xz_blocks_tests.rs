@@ -234,10 +234,12 @@ fn terms_decide_what_is_unpacked_side_by_side() {
     let terms = Terms { threads: 2, ..Terms::new() };
     assert_eq!(done(&xz_blocks(&content, 2 * MIB), terms), 5 << 20);
     assert_eq!(done(&xz_blocks(&content, 2 * MIB), Terms { threads: 1, ..terms }), 0);
-    // A block that is too small ends it, and one that begins within a sector.
+    // A block that is too small ends it, and one that ends within a block of the disk.
     assert_eq!(done(&xz_blocks(&content, 3 * MIB / 2), terms), 9 << 19);
     assert_eq!(done(&xz_blocks(&content, MIB - 4096), terms), 0);
-    assert_eq!(done(&xz_blocks(&content, 2 * MIB + 512), terms), (2 << 20) + 512);
+    let sized = |length: usize, at: usize| XzBlock::sized(&content[at..at + length]);
+    let odd = [sized(2 * MIB, 0), sized(MIB + 512, 2 * MIB), sized(2 * MIB - 512, 3 * MIB + 512)];
+    assert_eq!(done(&xz_stream(Check::Crc64, &odd), terms), 2 << 20);
     // Memory for one dictionary of this size only.
     let large = |mib: u32| {
         let block = |content: &[u8]| XzBlock { dictionary: mib << 20, ..XzBlock::sized(content) };

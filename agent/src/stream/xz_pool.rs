@@ -98,7 +98,7 @@ impl<'a, O: Scatter> Shared<'a, O> {
     }
 
     /// Something is wrong with a block, or with what follows those before it. When it is the image, earlier blocks are
-    /// unpacked to their ends: they may have errors that come first.
+    /// unpacked as far as their content is still taken: they may have errors that come first.
     pub(super) fn fail(&self, new: Failed) {
         match &new.failure {
             Failure::Stream(_) if new.follows() => {}
