@@ -81,7 +81,12 @@ fn packed(check: Check, block: &XzBlock) -> (u64, Vec<u8>) {
         let mut body: Vec<u8> = block
             .content
             .chunks(64 << 10)
-            .flat_map(|chunk| [&[1][..], &(chunk.len() as u16).wrapping_sub(1).to_be_bytes(), chunk].concat())
+            .enumerate()
+            .flat_map(|(number, chunk)| {
+                // Only the first begins the dictionary anew: the others fill it.
+                let control = if number == 0 { 1 } else { 2 };
+                [&[control][..], &(chunk.len() as u16).wrapping_sub(1).to_be_bytes(), chunk].concat()
+            })
             .collect();
         body.push(0);
         let packed = body.len();
