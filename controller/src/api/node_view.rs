@@ -96,36 +96,69 @@ fn progress_of(name: &Value, live: &LiveProgress) -> Value {
     })
 }
 
-/// The asked fields of a node.
+/// The asked fields of a node, and its links.
 pub(super) fn view(state: &State, context: &Context, node: &Node, live: &Live, fields: &[&str]) -> Value {
-    let mut all = document(node);
-    let times = [
-        ("created_at", Some(node.created_at)),
-        ("updated_at", node.updated_at),
-        ("provision_updated_at", node.provision_updated_at),
-        ("inspection_finished_at", node.inspection_finished_at),
-        ("inspection_started_at", node.inspection_started_at),
-    ];
-    for (name, time) in times {
-        all.insert(name.into(), time.map(timestamp).into());
-    }
-    all.insert("driver_info".into(), masked(&node.driver_info).into());
-    all.insert("instance_info".into(), masked(&node.instance_info).into());
-    let mut internal = masked(&node.driver_internal_info);
-    live.overlay(node, &mut internal);
-    all.insert("driver_internal_info".into(), internal.into());
+    let shown = Shown { state, context, node, live };
+    let mut rest = None;
+    let mut value_of = |name: &str| {
+        shown.value(name).unwrap_or_else(|| {
+            // Not for each node of a long list: it is a copy of all that the node has.
+            rest.get_or_insert_with(|| document(node)).remove(name).unwrap_or_default()
+        })
+    };
+    let mut all: Map<String, Value> =
+        fields.iter().copied().chain(["links"]).map(|name| (name.to_owned(), value_of(name))).collect();
     context.viewer.redact(node, &mut all);
-    if node.provision_state == ProvisionState::Available && !context.version.has(2) {
-        // Before 1.2 a node without an instance had no state.
-        all.insert("provision_state".into(), Value::Null);
+    all.into()
+}
+
+/// A node, and all that its answer depends on.
+struct Shown<'a> {
+    state: &'a State,
+    context: &'a Context,
+    node: &'a Node,
+    live: &'a Live,
+}
+
+impl Shown<'_> {
+    /// A field that is shown otherwise than it is stored, or that most lists have. `None`: as stored.
+    fn value(&self, name: &str) -> Option<Value> {
+        let node = self.node;
+        let time = |time: Option<DateTime<Utc>>| time.map(timestamp).into();
+        Some(match name {
+            "uuid" => node.uuid.to_string().into(),
+            "name" => node.name.clone().into(),
+            "instance_uuid" => node.instance_uuid.clone().into(),
+            "maintenance" => node.maintenance.into(),
+            "resource_class" => node.resource_class.clone().into(),
+            "power_state" => node.power_state.map(|power| json!(power)).into(),
+            // Before 1.2 a node without an instance had no state.
+            "provision_state"
+                if node.provision_state == ProvisionState::Available && !self.context.version.has(2) =>
+            {
+                Value::Null
+            }
+            "provision_state" => node.provision_state.as_str().into(),
+            "created_at" => time(Some(node.created_at)),
+            "updated_at" => time(node.updated_at),
+            "provision_updated_at" => time(node.provision_updated_at),
+            "inspection_finished_at" => time(node.inspection_finished_at),
+            "inspection_started_at" => time(node.inspection_started_at),
+            "driver_info" => masked(&node.driver_info).into(),
+            "instance_info" => masked(&node.instance_info).into(),
+            "driver_internal_info" => {
+                let mut internal = masked(&node.driver_internal_info);
+                self.live.overlay(node, &mut internal);
+                internal.into()
+            }
+            "conductor" => self.state.hostname.clone().into(),
+            "ports" | "states" | "portgroups" | "volume" => {
+                self.context.links(&format!("nodes/{}/{name}", node.uuid))
+            }
+            "links" => self.context.links(&format!("nodes/{}", node.uuid)),
+            _ => return None,
+        })
     }
-    all.insert("conductor".into(), state.hostname.clone().into());
-    let path = format!("nodes/{}", node.uuid);
-    for name in ["ports", "states", "portgroups", "volume"] {
-        all.insert(name.into(), context.links(&format!("{path}/{name}")));
-    }
-    all.insert("links".into(), context.links(&path));
-    pick(all, fields)
 }
 
 /// Those of `all` that were asked for, and the links.
