@@ -1,88 +1,10 @@
 //! Secrets in free-form dictionaries: shown as `******`, and kept when a client writes that back.
 
 use serde_json::{Map, Value};
-use url::Url;
+
+pub(super) use crate::node::secrets::{MASK, masked, masked_any, shown_url};
 
 use crate::node::Dictionary;
-
-/// What is shown in place of a secret.
-pub(super) const MASK: &str = "******";
-
-/// Parts of names whose values are secrets.
-const SECRET_PARTS: &[&str] = &[
-    "password",
-    "passwd",
-    "passphrase",
-    "passcode",
-    "pswd",
-    "admin_pass",
-    "adminpass",
-    "auth_pass",
-    "token",
-    "secret",
-    "key",
-    "credential",
-    "signature",
-    "community",
-];
-/// Whole names whose values are secrets: config drives carry passwords, image URLs carry signatures.
-const SECRET_NAMES: &[&str] = &["configdrive", "image_url", "sig", "temp_url_sig", "x-amz-security-token"];
-
-fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    SECRET_NAMES.contains(&name.as_str()) || SECRET_PARTS.iter().any(|part| name.contains(part))
-}
-
-/// The dictionary as an answer may show it.
-pub(super) fn masked(dictionary: &Dictionary) -> Dictionary {
-    dictionary.iter().map(|(name, value)| (name.clone(), masked_value(name, value))).collect()
-}
-
-fn masked_value(name: &str, value: &Value) -> Value {
-    match value {
-        Value::Null => Value::Null,
-        _ if is_secret(name) => MASK.into(),
-        Value::Object(map) => Value::Object(masked(map)),
-        Value::Array(items) => items.iter().map(|item| masked_value(name, item)).collect(),
-        Value::String(text) => masked_url(text).map_or_else(|| value.clone(), Value::String),
-        Value::Bool(_) | Value::Number(_) => value.clone(),
-    }
-}
-
-/// A URL whose password, or whose arguments that are secrets, are masked. `None` when there is nothing to mask.
-fn masked_url(text: &str) -> Option<String> {
-    if !text.contains("://") {
-        return None;
-    }
-    let mut url: Url = text.parse().ok()?;
-    let secret_query = url.query_pairs().any(|(name, _)| is_secret(&name));
-    // A user name alone is often a token.
-    let lone_user = url.password().is_none() && !url.username().is_empty();
-    if url.password().is_none() && !lone_user && !secret_query {
-        return None;
-    }
-    if url.password().is_some() {
-        url.set_password(Some(MASK)).ok()?;
-    } else if lone_user {
-        url.set_username(MASK).ok()?;
-    }
-    if secret_query {
-        let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
-        let shown = pairs.iter().map(|(name, value)| (name, if is_secret(name) { MASK } else { value }));
-        url.query_pairs_mut().clear().extend_pairs(shown);
-    }
-    Some(url.into())
-}
-
-/// Any value as an answer may show it.
-pub(super) fn masked_any(value: &Value) -> Value {
-    masked_value("", value)
-}
-
-/// A URL as an answer may show it.
-pub(super) fn shown_url(text: &str) -> String {
-    masked_url(text).unwrap_or_else(|| text.to_owned())
-}
 
 /// Puts back the stored values that a client read masked and wrote back unchanged.
 pub(super) fn restore(written: &mut Dictionary, stored: &Dictionary) {

@@ -3,30 +3,11 @@
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::node::{Dictionary, traits::is_trait};
-
-/// Words that cannot be node names because they are paths.
-const RESERVED_NAMES: &[&str] = &[
-    "allocation",
-    "bios",
-    "children",
-    "detail",
-    "firmware",
-    "history",
-    "inventory",
-    "logs",
-    "maintenance",
-    "management",
-    "portgroups",
-    "ports",
-    "states",
-    "traits",
-    "validate",
-    "vendor_passthru",
-    "vifs",
-    "vmedia",
-    "volume",
-];
+use crate::node::{
+    Dictionary,
+    names::{MAX_NAME, check_name},
+    traits::is_trait,
+};
 
 /// A text of at most `longest` characters, or nothing.
 pub(super) fn text(field: &str, value: Value, longest: usize) -> Result<Option<String>, String> {
@@ -90,17 +71,8 @@ pub(super) fn uuid(field: &str, value: Value) -> Result<Option<Uuid>, String> {
 
 /// A node's name (characters that need no escape in a URL, not a UUID, not a path of the API), or nothing.
 pub(super) fn name(value: Value) -> Result<Option<String>, String> {
-    let Some(name) = text("name", value, 255)? else { return Ok(None) };
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~');
-    if name.is_empty() || !name.chars().all(allowed) || name.chars().all(|c| c == '.') {
-        return Err(format!("Cannot use the invalid name '{}' for a node.", shortened(&name)));
-    }
-    if name.parse::<Uuid>().is_ok() {
-        return Err(format!("Cannot use the name '{name}' for a node: it is a UUID."));
-    }
-    if RESERVED_NAMES.contains(&name.as_str()) {
-        return Err(format!("The word '{name}' is reserved and can not be used as a node name."));
-    }
+    let Some(name) = text("name", value, MAX_NAME)? else { return Ok(None) };
+    check_name(&name)?;
     Ok(Some(name))
 }
 

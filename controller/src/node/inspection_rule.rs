@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::rules;
+
 /// The only phase of an inspection that has rules.
 pub const PHASE: &str = "main";
 /// Highest priority of a rule.
@@ -111,14 +113,22 @@ impl InspectionRule {
     pub fn parse_conditions(conditions: Value) -> Result<Vec<RuleItem>, String> {
         match conditions {
             Value::Null => Ok(Vec::new()),
-            conditions => items(conditions, "condition", OPERATORS),
+            conditions => {
+                let conditions = items(conditions, "condition", OPERATORS)?;
+                conditions.iter().try_for_each(rules::check_condition)?;
+                Ok(conditions)
+            }
         }
     }
 
     /// The actions of a request body; there must be one.
     pub fn parse_actions(actions: Value) -> Result<Vec<RuleItem>, String> {
         let actions = items(actions, "action", ACTIONS)?;
-        if actions.is_empty() { Err("[] should be non-empty".to_owned()) } else { Ok(actions) }
+        if actions.is_empty() {
+            return Err("[] should be non-empty".to_owned());
+        }
+        actions.iter().try_for_each(rules::check_action)?;
+        Ok(actions)
     }
 }
 
@@ -240,6 +250,13 @@ mod tests {
         for (conditions, problem) in [
             (json!([{"op": "like", "args": {}}]), "'like' is not one of eq, lt"),
             (json!([{"op": "! eq", "args": {"values": []}}]), "is not one of"),
+            (json!([{"op": "eq", "args": {"values": 5}}]), "values must be a list"),
+            (json!([{"op": "eq", "args": {"values": ["{cpu}", 5]}}]), "\"{cpu}\": names begin with"),
+            (json!([{"op": "is-none", "args": ["{item}"]}]), "in a loop only"),
+            (json!([{"op": "is-none", "args": ["{inventory"]}]), "a single {"),
+            (json!([{"op": "matches", "args": ["x", "(?=a)"]}]), "no look-around"),
+            (json!([{"op": "!contains", "args": ["x", "(\\w{99}){99}"]}]), "is too large"),
+            (json!([{"op": "is-none", "args": [1], "loop": vec![0; 257]}]), "more than 256"),
             (json!([{"op": "eq", "args": {}}]), "missing required argument(s): values"),
             (json!([{"op": "eq", "args": {"values": [], "x": 1}}]), "unexpected argument(s): x"),
             (json!([{"op": "eq"}]), "'args' is a required"),
@@ -252,10 +269,22 @@ mod tests {
             let refusal = InspectionRule::parse_conditions(conditions.clone()).err().unwrap_or_default();
             assert!(refusal.contains(problem), "{conditions}: {refusal}");
         }
-        for actions in
-            [json!([]), json!([{"op": "!fail", "args": ["x"]}]), json!([{"op": "explode", "args": {}}])]
-        {
-            assert!(InspectionRule::parse_actions(actions.clone()).is_err(), "{actions}");
+        for (actions, problem) in [
+            (json!([]), "non-empty"),
+            (json!([{"op": "!fail", "args": ["x"]}]), "'!fail' is not one of fail"),
+            (json!([{"op": "explode", "args": {}}]), "'explode' is not one of fail"),
+            (json!([{"op": "fail", "args": {}}]), "missing required argument(s): msg"),
+            (json!([{"op": "api-call", "args": ["http://169.254.169.254/"]}]), "sends no requests"),
+            (json!([{"op": "log", "args": {"msg": "x", "level": "loud"}}]), "level is none of"),
+            (json!([{"op": "add-trait", "args": ["gold"]}]), "is no trait"),
+            (json!([{"op": "set-attribute", "args": ["provision_state", "active"]}]), "may not be changed"),
+            (json!([{"op": "set-attribute", "args": ["name/x", "y"]}]), "is no object"),
+            (json!([{"op": "set-attribute", "args": ["extra//x", "y"]}]), "cannot be used"),
+            (json!([{"op": "set-attribute", "args": ["extra/x", "{cpu}"]}]), "names begin with"),
+            (json!([{"op": "del-port-attribute", "args": ["p", "address"]}]), "may not be changed"),
+        ] {
+            let refusal = InspectionRule::parse_actions(actions.clone()).err().unwrap_or_default();
+            assert!(refusal.contains(problem), "{actions}: {refusal}");
         }
     }
 }

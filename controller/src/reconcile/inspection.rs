@@ -5,7 +5,7 @@ use chrono::Utc;
 use serde_json::Map;
 use uuid::Uuid;
 
-use super::{context::Context, error::Failure};
+use super::{context::Context, error::Failure, rules};
 use crate::{
     node::{
         Dictionary, Node, Port,
@@ -43,8 +43,16 @@ pub(crate) async fn take(
     if let Some(arch) = findings.cpu_arch {
         node.properties.insert("cpu_arch".to_owned(), arch.into());
     }
+    let plugin_data = rules::apply(node, &inventory, plugin_data, cx).await?;
     node.inspection_finished_at = Some(Utc::now());
     Ok(store(node.uuid, inventory, plugin_data, cx).await?)
+}
+
+/// The end of an inspection that looks at no machine: inspection rules are applied to the node as it is.
+pub(crate) async fn take_nothing(node: &mut Node, cx: &Context) -> Result<(), Failure> {
+    rules::apply(node, &Dictionary::new(), Dictionary::new(), cx).await?;
+    node.inspection_finished_at = Some(Utc::now());
+    Ok(())
 }
 
 async fn add_ports(node: &Node, found: &[FoundPort], cx: &Context) -> Result<(), StoreError> {

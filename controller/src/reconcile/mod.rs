@@ -25,6 +25,7 @@ mod queue;
 mod ramdisk;
 mod requests;
 mod rescue;
+mod rules;
 mod states;
 mod steps;
 #[cfg(test)]

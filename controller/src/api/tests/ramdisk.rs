@@ -209,3 +209,79 @@ async fn inspection_data_that_contradict_or_lack_something_are_refused() {
     let node = controller.state.store.node("n").await.unwrap();
     assert_eq!((answer.status, answer.body), (StatusCode::ACCEPTED, json!({"uuid": node.uuid.to_string()})));
 }
+
+async fn add_rule(controller: &Controller, rule: Value) -> String {
+    let answer = controller.send(Method::POST, "/v1/inspection_rules", rule).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+    answer.body["uuid"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn inspection_rules_are_applied_to_what_was_found() {
+    let (controller, _) = with_node(ProvisionState::InspectWait).await;
+    let four = json!([{"op": "eq", "args": {"values": ["{inventory[cpu][count]}", "4"]}}]);
+    let actions = json!([
+        {"op": "set-attribute", "args": {"path": "/extra/arch", "value": "{inventory[cpu][architecture]}"}},
+        {"op": "set-attribute", "args": {"path": "/extra/inspected_by", "value": "{node.inspect_interface}"}},
+        {"op": "set-capability", "args": {"name": "cores", "value": "{inventory[cpu][count]}"}},
+        {"op": "add-trait", "args": {"name": "CUSTOM_SMALL"}},
+        {"op": "set-port-attribute", "args": {"port_id": "{plugin_data[macs][0]}", "path": "physical_network", "value": "net"}},
+        {"op": "set-plugin-data", "args": {"path": "judged", "value": true}},
+    ]);
+    add_rule(&controller, json!({"conditions": four, "actions": actions})).await;
+    let eight = json!([{"op": "!eq", "args": {"values": ["{inventory[cpu][count]}", "4"]}}]);
+    let fail = json!([{"op": "fail", "args": {"msg": "not four"}}]);
+    add_rule(&controller, json!({"conditions": eight, "actions": fail})).await;
+    let answer = controller.send_at("1.84", Method::POST, "/v1/continue_inspection", found()).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{answer:?}");
+    let node = controller.state.store.node("n").await.unwrap();
+    assert_eq!(node.provision_state, ProvisionState::Manageable);
+    assert_eq!(Value::Object(node.extra), json!({"arch": "aarch64", "inspected_by": "fake"}));
+    assert_eq!(
+        (&node.properties["capabilities"], node.traits),
+        (&json!("cores:4"), vec!["CUSTOM_SMALL".to_owned()])
+    );
+    let port = controller.state.store.ports(None, Some(MAC)).await.unwrap().remove(0);
+    assert_eq!(port.physical_network.as_deref(), Some("net"));
+    let inventory = controller.get("/v1/nodes/n/inventory").await.body;
+    assert_eq!(inventory["plugin_data"]["judged"], true);
+}
+
+#[tokio::test]
+async fn a_rule_that_fails_fails_the_inspection_and_changes_nothing() {
+    let (controller, _) = with_node(ProvisionState::InspectWait).await;
+    let set = json!({"op": "set-attribute", "args": {"path": "extra/x", "value": 1}});
+    let fail = json!({"op": "fail", "args": {"msg": "only {inventory[cpu][count]} cores"}});
+    add_rule(&controller, json!({"actions": [set, fail]})).await;
+    let answer = controller.send_at("1.84", Method::POST, "/v1/continue_inspection", found()).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{answer:?}");
+    let node = controller.state.store.node("n").await.unwrap();
+    // The engine, which this test has stopped, stops the machine and enters `inspect failed`.
+    assert_eq!(node.driver_internal_info["failing"], "Failed to inspect hardware. Reason: only 4 cores");
+    assert!(node.extra.is_empty());
+}
+
+#[tokio::test]
+async fn rules_that_could_never_be_applied_are_refused() {
+    let controller = Controller::start().await;
+    for (rule, part) in [
+        (json!({"actions": [{"op": "api-call", "args": {"url": "http://192.0.2.1/"}}]}), "sends no requests"),
+        (json!({"actions": [{"op": "fail", "args": {}}]}), "missing required argument(s): msg"),
+        (
+            json!({"actions": [{"op": "set-attribute", "args": ["driver", "x"]}]}),
+            "may not be changed by a rule",
+        ),
+        (
+            json!({"actions": [{"op": "fail", "args": ["x"]}], "conditions": [{"op": "matches", "args": ["x", "("]}]}),
+            "invalid regular expression",
+        ),
+        (
+            json!({"actions": [{"op": "fail", "args": ["x"]}], "conditions": [{"op": "is-none", "args": ["{ram}"]}]}),
+            "names begin with inventory",
+        ),
+    ] {
+        let answer = controller.send(Method::POST, "/v1/inspection_rules", rule).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{answer:?}");
+        assert!(answer.fault().contains(part), "{}", answer.fault());
+    }
+}

@@ -31,6 +31,11 @@ pub fn delay(info: &Dictionary, key: &str) -> Result<Duration, BmcError> {
     settings::delay(info, key)
 }
 
+/// What an inspection finds, if `driver_info` says so.
+pub fn inventory(info: &Dictionary) -> Result<Option<Dictionary>, BmcError> {
+    settings::inventory(info)
+}
+
 /// `interface.step` of the steps that `driver_info` makes fail.
 pub fn failing_steps(info: &Dictionary) -> Result<Vec<String>, BmcError> {
     settings::failing_steps(info)

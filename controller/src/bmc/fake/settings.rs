@@ -40,6 +40,11 @@ pub(super) const PROPERTIES: &[(&str, &str)] = &[
         "Seconds that an inspection takes, and a rescue or its end, as fake_power_delay. Default 0.",
     ),
     (
+        "fake_inventory",
+        "What an inspection finds: an object as a ramdisk would send it, with interfaces and cpu.architecture. \
+         Default nothing.",
+    ),
+    (
         "fake_fail_step",
         "Steps that fail when their time is over, separated by commas, such as deploy.deploy or \
          vendor.log_passthrough; also inspect.inspect_hardware, rescue.rescue, rescue.unrescue. Default none.",
@@ -54,6 +59,15 @@ pub(super) const PROPERTIES: &[(&str, &str)] = &[
 /// A random length out of the delay of that key.
 pub(super) fn delay(info: &Dictionary, key: &str) -> Result<Duration, BmcError> {
     Ok(Delay::read(info, key)?.draw())
+}
+
+/// What an inspection finds.
+pub(super) fn inventory(info: &Dictionary) -> Result<Option<Dictionary>, BmcError> {
+    match info.get("fake_inventory") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Object(found)) => Ok(Some(found.clone())),
+        Some(_) => Err(wrong("fake_inventory: an object is needed".to_owned())),
+    }
 }
 
 /// `interface.step` of the steps that fail.
@@ -135,6 +149,7 @@ impl Settings {
         if let Some(other) = stuck.iter().find(|operation| !operation.is_power_change()) {
             return Err(wrong(format!("fake_stuck: {} is no change of power", other.name())));
         }
+        inventory(info)?;
         let mut boot_devices = words(info, "fake_boot_devices", |word| word.parse().ok())?;
         if boot_devices.is_empty() {
             boot_devices.push(BootSource::Pxe);

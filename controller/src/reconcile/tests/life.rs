@@ -1,7 +1,7 @@
 //! Inspection, adoption, rescue and retirement of fake machines.
 
 use super::*;
-use crate::node::PowerState;
+use crate::node::{PowerState, inspection_rule::InspectionRule};
 
 impl World {
     async fn fake_node(&self, info: Value) -> NodeId {
@@ -38,6 +38,79 @@ async fn an_inspection_takes_its_time_and_says_when_it_was() {
     use ProvisionState as S;
     let path = world.path(id).await;
     assert_eq!(path[2..], [S::Inspecting, S::InspectWait, S::Inspecting, S::Manageable]);
+}
+
+impl World {
+    async fn rule(&self, rule: Value) {
+        let mut rule = rule;
+        rule["uuid"] = json!(uuid::Uuid::new_v4());
+        rule["phase"] = json!("main");
+        let rule: InspectionRule = serde_json::from_value(rule).unwrap();
+        self.store.create_resource(&rule).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_fake_inspection_finds_what_it_is_told_and_applies_the_rules() {
+    let world = World::new().await;
+    let found = json!({
+        "interfaces": [{"name": "eth0", "mac_address": "52:54:00:00:00:77"}],
+        "cpu": {"architecture": "x86_64", "count": 2},
+    });
+    let is_small = json!({"op": "lt", "args": {"values": ["{inventory[cpu][count]}", 4]}});
+    let size =
+        |value: &str| json!({"op": "set-attribute", "args": {"path": "properties/size", "value": value}});
+    world.rule(json!({"priority": 1, "conditions": [is_small], "actions": [size("small")]})).await;
+    world.rule(json!({"priority": 9, "conditions": [], "actions": [size("any")]})).await;
+    let id = world.fake_node(json!({"fake_inventory": found})).await;
+    world.ask(id, Verb::Inspect).await.unwrap();
+    let node = world.reaches(id, ProvisionState::Manageable).await;
+    assert_eq!((&node.properties["size"], &node.properties["cpu_arch"]), (&json!("small"), &json!("x86_64")));
+    assert_eq!(world.store.ports(Some(id), None).await.unwrap()[0].address, "52:54:00:00:00:77");
+    // A machine that nothing is found of: the condition names what is not there.
+    let bare = world.fake_node(json!({})).await;
+    world.ask(bare, Verb::Inspect).await.unwrap();
+    let node = world.reaches(bare, ProvisionState::InspectFailed).await;
+    let reason = node.last_error.unwrap();
+    assert!(reason.contains("condition 1") && reason.contains("{inventory[cpu][count]}"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_rule_fails_an_inspection_and_a_sensitive_one_does_not_say_why() {
+    let world = World::new().await;
+    let id = world.fake_node(json!({})).await;
+    let rule = json!({
+        "conditions": [{"op": "eq", "args": {"values": ["{node.driver}", "fake-hardware"]}}],
+        "actions": [{"op": "fail", "args": {"msg": "no {node.driver} here"}}],
+    });
+    world.rule(rule.clone()).await;
+    world.ask(id, Verb::Inspect).await.unwrap();
+    let node = world.reaches(id, ProvisionState::InspectFailed).await;
+    let reason = "Failed to inspect hardware. Reason: no fake-hardware here";
+    assert!(node.last_error.as_deref().is_some_and(|error| error.contains(reason)), "{:?}", node.last_error);
+    let mut sensitive = rule;
+    (sensitive["sensitive"], sensitive["priority"]) = (json!(true), json!(5));
+    world.rule(sensitive).await;
+    world.ask(id, Verb::Inspect).await.unwrap();
+    world.until(id, |node| node.last_error.as_ref().is_some_and(|error| error.contains("not shown"))).await;
+    let node = world.reaches(id, ProvisionState::InspectFailed).await;
+    assert!(!node.last_error.unwrap().contains("no fake-hardware"));
+}
+
+#[tokio::test]
+async fn a_rule_does_not_give_a_node_the_name_of_another() {
+    let world = World::new().await;
+    world
+        .rule(json!({"actions": [{"op": "set-attribute", "args": {"path": "name", "value": "the-one"}}]}))
+        .await;
+    let first = world.fake_node(json!({})).await;
+    world.ask(first, Verb::Inspect).await.unwrap();
+    let node = world.until(first, |node| node.inspection_finished_at.is_some()).await;
+    assert_eq!(node.name.as_deref(), Some("the-one"));
+    let second = world.fake_node(json!({})).await;
+    world.ask(second, Verb::Inspect).await.unwrap();
+    let node = world.reaches(second, ProvisionState::InspectFailed).await;
+    assert!(node.last_error.unwrap().contains("a name that another node has"));
 }
 
 #[tokio::test]

@@ -1,0 +1,45 @@
+//! Names of nodes.
+
+use uuid::Uuid;
+
+/// Longest name, in characters.
+pub const MAX_NAME: usize = 255;
+/// Words that cannot be node names because they are paths.
+const RESERVED_NAMES: &[&str] = &[
+    "allocation",
+    "bios",
+    "children",
+    "detail",
+    "firmware",
+    "history",
+    "inventory",
+    "logs",
+    "maintenance",
+    "management",
+    "portgroups",
+    "ports",
+    "states",
+    "traits",
+    "validate",
+    "vendor_passthru",
+    "vifs",
+    "vmedia",
+    "volume",
+];
+
+/// Refuses what cannot be the name of a node; the error is a sentence.
+pub fn check_name(name: &str) -> Result<(), String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~');
+    let is_long = name.chars().count() > MAX_NAME;
+    if is_long || name.is_empty() || !name.chars().all(allowed) || name.chars().all(|c| c == '.') {
+        let name: String = name.chars().take(64).collect();
+        return Err(format!("Cannot use the invalid name '{name}' for a node."));
+    }
+    if name.parse::<Uuid>().is_ok() {
+        return Err(format!("Cannot use the name '{name}' for a node: it is a UUID."));
+    }
+    if RESERVED_NAMES.contains(&name) {
+        return Err(format!("The word '{name}' is reserved and can not be used as a node name."));
+    }
+    Ok(())
+}
