@@ -63,6 +63,8 @@ deny: ## Check licences, sources and known weaknesses of dependencies
 
 .PHONY: test
 test: setup build ramdisk images ## Run all tests, virtual machines too [LONG=1: fuzz, too]
+	@# What works on the database, first on PostgreSQL, then with everything else on SQLite.
+	BESSEMER_TEST_STORE=postgresql cargo nextest run -p bessemer-controller --lib -E 'test(/^(api|notify|reconcile)::/)'
 	BESSEMER_DEPLOY_ISO=$(deploy_iso) BESSEMER_DEMO_IMAGE=$(demo_image) BESSEMER_BIN=$(target)/debug/bessemer \
 	    cargo nextest run --workspace
 	$(if $(LONG),$(MAKE) fuzz)

@@ -69,7 +69,7 @@ impl World {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("secret"), format!("whsec_{}", STANDARD.encode(SECRET))).unwrap();
-        let store = Store::open(&folder.path().join("bessemer.db")).await.unwrap();
+        let store = crate::store::tests::open_in(folder.path()).await;
         let node = Node::new("redfish");
         store.create_node(&node).await.unwrap();
         Self { folder, store, node }
@@ -89,7 +89,7 @@ impl World {
     /// As a controller that was killed and started again.
     async fn restart(&mut self) {
         self.store.close().await;
-        self.store = Store::open(&self.folder.path().join("bessemer.db")).await.unwrap();
+        self.store = crate::store::tests::open_in(self.folder.path()).await;
     }
 
     async fn moves(&mut self, to: ProvisionState) {

@@ -14,11 +14,16 @@ pub(crate) struct Fuse {
 }
 
 impl Store {
-    /// That of a database in SQLite.
-    pub(crate) fn fuse(&self) -> Option<&Fuse> {
-        match &self.inner.db {
-            Db::Sqlite { fuse, .. } => Some(fuse),
-            Db::Postgres(_) => None,
+    /// That of its database.
+    pub(crate) fn fuse(&self) -> &Fuse {
+        self.inner.db.fuse()
+    }
+}
+
+impl Db {
+    pub(super) fn fuse(&self) -> &Fuse {
+        match self {
+            Self::Sqlite { fuse, .. } | Self::Postgres { fuse, .. } => fuse,
         }
     }
 }

@@ -267,4 +267,4 @@ fn time_of(micros: i64) -> DateTime<Utc> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -32,7 +32,11 @@ impl Store {
         match postgres::open(config).await? {
             Some(opened) => {
                 prepare_folder(state_dir)?;
-                let db = Db::Postgres(opened.pool);
+                let db = Db::Postgres {
+                    pool: opened.pool,
+                    #[cfg(test)]
+                    fuse: super::fuse::Fuse::default(),
+                };
                 Self::finish(db, Some(opened.lock), &opened.name, &state_dir.join(KEY_FILE)).await
             }
             None => Self::open(&state_dir.join(DATABASE_FILE)).await,

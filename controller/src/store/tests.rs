@@ -1,9 +1,13 @@
+//! The store on its own; and the database that the tests of the other rooms use.
+
 mod cases;
 mod listing;
 mod older;
 mod postgres;
 mod resources;
 mod sqlite;
+
+use std::path::Path;
 
 use bessemer_proto::ids::{BootId, NodeId, StepId};
 use serde_json::json;
@@ -31,6 +35,16 @@ macro_rules! on_both {
     };
 }
 use on_both;
+
+/// The database of a controller's state folder: `bessemer.db` in it, or with `BESSEMER_TEST_STORE=postgresql` one of its own
+/// in PostgreSQL, so that the same tests run on both. Opened again, it is the same.
+pub(crate) async fn open_in(folder: &Path) -> Store {
+    match std::env::var("BESSEMER_TEST_STORE").as_deref() {
+        Err(_) | Ok("sqlite") => Store::open(&folder.join("bessemer.db")).await.unwrap(),
+        Ok("postgresql") => postgres::open_in(folder).await,
+        Ok(other) => panic!("BESSEMER_TEST_STORE is {other:?}: it may be sqlite or postgresql"),
+    }
+}
 
 fn node(name: &str) -> Node {
     let mut node = Node::new("redfish");

@@ -112,7 +112,7 @@ impl World {
     /// Starts on a state directory, new or used.
     async fn start(dir: tempfile::TempDir, config: Config) -> Self {
         let log = Log::default();
-        let store = Store::open(&dir.path().join("bessemer.db")).await.unwrap();
+        let store = crate::store::tests::open_in(dir.path()).await;
         let authority = Authority::open(&dir.path().join("ca")).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

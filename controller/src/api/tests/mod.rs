@@ -35,7 +35,6 @@ use crate::{
     image::{self, Images},
     node::{Node, ProvisionState},
     reconcile::{self, Deps, Engine, Pokes},
-    store::Store,
 };
 
 /// A controller without listeners.
@@ -55,7 +54,7 @@ pub(crate) struct Answer {
 impl Controller {
     pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("bessemer.db")).await.unwrap();
+        let store = crate::store::tests::open_in(dir.path()).await;
         let pokes = Pokes::new();
         let poke = {
             let pokes = pokes.clone();

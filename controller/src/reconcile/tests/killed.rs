@@ -36,7 +36,7 @@ async fn asked(world: &World, id: NodeId, verb: Verb) -> bool {
     };
     tokio::select! {
         biased;
-        () = world.store.fuse().unwrap().blown() => false,
+        () = world.store.fuse().blown() => false,
         answer = world.engine.provision(id, verb, arguments.as_object().unwrap()) => {
             answer.unwrap();
             true
@@ -54,7 +54,7 @@ async fn moves(world: &World, id: NodeId) -> usize {
 async fn killed_at(n: u64) -> bool {
     let mut world = World::new().await;
     let id = world.whole().await;
-    world.store.fuse().unwrap().blow_after(n);
+    world.store.fuse().blow_after(n);
     let mut killed = false;
     for (verb, target) in LIFECYCLE {
         let before = moves(&world, id).await;
@@ -69,7 +69,7 @@ async fn killed_at(n: u64) -> bool {
             let moving = world.until(id, |node| !node.provision_state.is_moving());
             let blown = tokio::select! {
                 _ = moving => false,
-                () = world.store.fuse().unwrap().blown() => true,
+                () = world.store.fuse().blown() => true,
             };
             if blown {
                 world.kill().await;

@@ -173,7 +173,7 @@ impl Life {
     async fn start(folder: PathBuf, config: &Config, machine: &Machine, ports: [SocketAddr; 2]) -> Self {
         let [agents_listener, files_listener] = [listen(ports[0]).await, listen(ports[1]).await];
         let (agents, files) = (agents_listener.local_addr().unwrap(), files_listener.local_addr().unwrap());
-        let store = Store::open(&folder.join("state/bessemer.db")).await.unwrap();
+        let store = crate::store::tests::open_in(&folder.join("state")).await;
         let authority = Authority::open(&folder.join("state/ca")).unwrap();
         let pokes = Pokes::new();
         let poker = pokes.clone();

@@ -35,7 +35,11 @@ pub(super) enum Db {
         #[cfg(test)]
         fuse: super::fuse::Fuse,
     },
-    Postgres(PgPool),
+    Postgres {
+        pool: PgPool,
+        #[cfg(test)]
+        fuse: super::fuse::Fuse,
+    },
 }
 
 /// A transaction; taken back when it is dropped.
@@ -96,7 +100,7 @@ impl Db {
                     let rows = query!(Sqlite, sql).fetch_all(read).await;
                     rows.map(|rows| rows.into_iter().map(Row::Sqlite).collect())
                 }
-                Self::Postgres(pool) => {
+                Self::Postgres { pool, .. } => {
                     let rows = query!(Postgres, sql).fetch_all(pool).await;
                     rows.map(|rows| rows.into_iter().map(Row::Postgres).collect())
                 }
@@ -116,7 +120,7 @@ impl Db {
                 Self::Sqlite { read, .. } => {
                     query!(Sqlite, sql).fetch_optional(read).await.map(|row| row.map(Row::Sqlite))
                 }
-                Self::Postgres(pool) => {
+                Self::Postgres { pool, .. } => {
                     query!(Postgres, sql).fetch_optional(pool).await.map(|row| row.map(Row::Postgres))
                 }
             };
@@ -175,12 +179,10 @@ impl Db {
     /// A transaction that may write from its first statement on: no upgrade from reading can fail halfway.
     async fn begin(&self) -> Result<Tx, sqlx::Error> {
         #[cfg(test)]
-        if let Self::Sqlite { fuse, .. } = self {
-            fuse.burn().await;
-        }
+        self.fuse().burn().await;
         Ok(match self {
             Self::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
-            Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+            Self::Postgres { pool, .. } => Tx::Postgres(pool.begin().await?),
         })
     }
 
@@ -190,7 +192,7 @@ impl Db {
             Self::Sqlite { .. } => format!("(document ->> '$.{}')", path.join(".")),
             // Texts as they are, not as a language sorts them: SQLite does so by itself.
             // It refuses to read a document with a NUL in it.
-            Self::Postgres(_) => {
+            Self::Postgres { .. } => {
                 let document = r"replace(document, '\u0000', '')::json";
                 format!("(({document} #>> '{{{}}}') COLLATE \"C\")", path.join(","))
             }
@@ -203,7 +205,7 @@ impl Db {
                 read.close().await;
                 write.close().await;
             }
-            Self::Postgres(pool) => pool.close().await,
+            Self::Postgres { pool, .. } => pool.close().await,
         }
     }
 }

@@ -1,6 +1,13 @@
 //! PostgreSQL: the server that the tests share, and what SQLite does not have.
 
-use std::{collections::BTreeSet, fs::File, path::PathBuf, process::Command, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    hash::{BuildHasher as _, DefaultHasher},
+    path::PathBuf,
+    process::Command,
+    sync::{Arc, OnceLock},
+};
 
 use bessemer_proto::secret::Secret;
 use sqlx::{Connection as _, PgConnection};
@@ -19,27 +26,10 @@ pub(super) struct Database {
 
 impl Database {
     async fn new() -> Self {
-        // One server for the tests of a user, whichever process they run in.
-        let user = rustix::process::getuid().as_raw();
-        let server = std::env::temp_dir().join(format!("bessemer-test-postgres-{user}"));
-        let in_use = File::create(server.with_extension("use")).unwrap();
-        in_use.lock_shared().unwrap();
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/store/tests/postgres.sh");
-        let started = Command::new("bash").arg(script).arg(&server).output().unwrap();
-        assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
+        let (in_use, admin_url) = server();
         let name = format!("t{}", uuid::Uuid::new_v4().simple());
-        let url = |database: &str| {
-            format!(
-                "postgresql://bessemer:very-secret-password@localhost/{database}?host={}",
-                server.display()
-            )
-        };
-        let database = Self {
-            _in_use: in_use,
-            folder: tempfile::tempdir().unwrap(),
-            admin_url: url("postgres"),
-            name: name.clone(),
-        };
+        let folder = tempfile::tempdir().unwrap();
+        let database = Self { _in_use: in_use, folder, admin_url, name: name.clone() };
         database.admin(&format!("CREATE DATABASE {name}")).await;
         database
     }
@@ -65,6 +55,43 @@ impl Database {
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
         ))
         .await;
+    }
+}
+
+/// The server, started where it does not run yet, for as long as the file is open; and the URL of its first database.
+fn server() -> (File, String) {
+    // One server for the tests of a user, whichever process they run in.
+    let user = rustix::process::getuid().as_raw();
+    let server = std::env::temp_dir().join(format!("bessemer-test-postgres-{user}"));
+    let in_use = File::create(server.with_extension("use")).unwrap();
+    in_use.lock_shared().unwrap();
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/store/tests/postgres.sh");
+    let started = Command::new("bash").arg(script).arg(&server).output().unwrap();
+    assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
+    let user = "postgresql://bessemer:very-secret-password@localhost";
+    (in_use, format!("{user}/postgres?host={}", server.display()))
+}
+
+/// The database of a folder, made the first time.
+pub(super) async fn open_in(folder: &Path) -> Store {
+    static SERVER: OnceLock<(File, String)> = OnceLock::new();
+    let (_, admin_url) = SERVER.get_or_init(server);
+    let name =
+        format!("f{:016x}", std::hash::BuildHasherDefault::<DefaultHasher>::default().hash_one(folder));
+    let mut connection = PgConnection::connect(admin_url).await.unwrap();
+    let known = sqlx::query("SELECT 1 FROM pg_database WHERE datname = $1").bind(&name);
+    if known.fetch_optional(&mut connection).await.unwrap().is_none() {
+        let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+        sqlx::raw_sql(create).execute(&mut connection).await.unwrap();
+    }
+    let url = Some(Secret::new(admin_url.replace("/postgres?", &format!("/{name}?"))));
+    let config = Config { url, connections: std::num::NonZeroU32::new(2).unwrap() };
+    loop {
+        match Store::start(&config, folder).await {
+            // The server has not seen yet that the controller before is gone.
+            Err(StoreError::InUse { .. }) => tokio::task::yield_now().await,
+            store => return store.unwrap(),
+        }
     }
 }
 

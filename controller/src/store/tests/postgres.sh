@@ -20,7 +20,7 @@ cd "$folder"
 {
     "${as[@]}" "$bin/initdb" -D data -U bessemer -A trust -E UTF8 --locale=C.UTF-8 --no-sync
     "${as[@]}" "$bin/pg_ctl" -D data -l log -w -t 60 start \
-        -o "-k $folder -c listen_addresses= -c fsync=off -c full_page_writes=off -c max_connections=400"
+        -o "-k $folder -c listen_addresses= -c fsync=off -c full_page_writes=off -c max_connections=1000"
 } >start.log 2>&1 8>&- </dev/null || { cat start.log log >&2; exit 1; }
 
 # Watches for the last one to let go.
