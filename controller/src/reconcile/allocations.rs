@@ -3,7 +3,7 @@
 //! A node is taken by writing it: its `instance_uuid` and version let one writer win. Only then is the allocation
 //! written. Whoever is killed in between finds the taken node again at the next start.
 
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::{collections::HashSet, panic::AssertUnwindSafe, time::Duration};
 
 use bessemer_proto::ids::NodeId;
 use futures_util::FutureExt as _;
@@ -21,7 +21,7 @@ use crate::{
         allocation::{Allocation, AllocationState},
         events,
     },
-    store::{HistoryEvent, NodeFilter, Resource, Store, StoreError, Stored},
+    store::{HistoryEvent, NodeFilter, NodeQuery, Resource, Store, StoreError, Stored},
 };
 
 /// Ironic tries three times, a second apart.
@@ -89,28 +89,58 @@ impl Engine {
 
     /// Removes an allocation; its node is free again. Refused while the node is in use.
     pub async fn release(&self, uuid: Uuid) -> Result<(), RequestError> {
-        let cx = &self.inner.cx;
-        let allocation = cx.store.resource::<Allocation>(&uuid.to_string()).await?.value;
-        if let Some(id) = allocation.node {
-            let _guard = self.lock(id).await?;
-            let mut node = cx.store.node(&id.to_string()).await?;
-            if node.allocation_uuid == Some(uuid) {
-                if let Some(problem) = allocation.release_problem(&node) {
-                    return Err(RequestError::InUse(problem));
+        let store = &self.inner.cx.store;
+        loop {
+            let stored = store.resource::<Allocation>(&uuid.to_string()).await?;
+            if let Some(id) = stored.value.node {
+                self.free_node(&stored.value, id).await?;
+            }
+            match store.delete_unchanged_resource(&stored).await {
+                // A node was found for it meanwhile.
+                Err(StoreError::Conflict { .. }) => {}
+                removed => {
+                    removed?;
+                    tracing::info!(allocation = %uuid, node = ?stored.value.node, "allocation removed");
+                    return Ok(());
                 }
-                node.allocation_uuid = None;
-                node.instance_uuid = None;
-                cx.store.update_node(&mut node, None).await?;
             }
         }
-        cx.store.delete_resource::<Allocation>(uuid).await?;
-        tracing::info!(allocation = %uuid, node = ?allocation.node, "allocation removed");
-        Ok(())
     }
 
-    /// Goes on with the allocations that another life of the controller was looking for nodes for.
+    async fn free_node(&self, allocation: &Allocation, id: NodeId) -> Result<(), RequestError> {
+        let store = &self.inner.cx.store;
+        let _guard = self.lock(id).await?;
+        let mut node = store.node(&id.to_string()).await?;
+        if node.allocation_uuid != Some(allocation.uuid) {
+            return Ok(());
+        }
+        if let Some(problem) = allocation.release_problem(&node) {
+            return Err(RequestError::InUse(problem));
+        }
+        node.allocation_uuid = None;
+        node.instance_uuid = None;
+        Ok(store.update_node(&mut node, None).await?)
+    }
+
+    /// Goes on with the allocations that another life of the controller was looking for nodes for, and frees the nodes
+    /// that it took for one that was removed before it could give them back.
     pub(super) async fn resume_allocations(&self) -> Result<(), StoreError> {
-        for stored in self.inner.cx.store.resources::<Allocation>(None).await? {
+        let store = &self.inner.cx.store;
+        let allocations = store.resources::<Allocation>(None).await?;
+        let known: HashSet<Uuid> = allocations.iter().map(|stored| stored.value.uuid).collect();
+        // In other states somebody uses the node.
+        let filter = NodeFilter {
+            associated: Some(true),
+            provision_states: vec![ProvisionState::Available],
+            ..NodeFilter::default()
+        };
+        let query = NodeQuery { filter, without_secrets: true, ..NodeQuery::default() };
+        for node in store.page_of_nodes(&query).await? {
+            if let Some(removed) = node.allocation_uuid.filter(|uuid| !known.contains(uuid)) {
+                give_back(store, node.uuid, removed).await?;
+            }
+        }
+        for stored in allocations {
             if stored.value.state == AllocationState::Allocating {
                 self.look_for_node(stored);
             }
@@ -235,7 +265,10 @@ impl Engine {
             stored.value.last_error = None;
             match store.update_resource(stored).await {
                 // Its name or extra was patched meanwhile.
-                Err(StoreError::Conflict { .. }) => *stored = store.resource(&uuid.to_string()).await?,
+                Err(StoreError::Conflict { .. }) => match store.resource(&uuid.to_string()).await {
+                    Err(StoreError::NotFound { .. }) => return give_back(store, node, uuid).await,
+                    newer => *stored = newer?,
+                },
                 Err(StoreError::NotFound { .. }) => return give_back(store, node, uuid).await,
                 written => {
                     tracing::info!(allocation = %uuid, %node, "node allocated");

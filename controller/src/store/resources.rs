@@ -155,6 +155,16 @@ impl Store {
         }
     }
 
+    /// Removes a resource as it was read: [`StoreError::Conflict`] when it was written since.
+    pub async fn delete_unchanged_resource<R: Resource>(&self, read: &Stored<R>) -> Result<(), StoreError> {
+        let sql = Sql::new("DELETE FROM resources WHERE kind = $1 AND uuid = $2 AND version = $3");
+        let sql = sql.with(R::KIND).with(read.value.uuid().to_string()).with(read.version);
+        match self.inner.db.run("remove a resource", sql).await? {
+            0 => Err(self.resource_missing_or_newer(&read.value).await?),
+            _ => Ok(()),
+        }
+    }
+
     fn seal_resource<R: Resource>(&self, value: &R) -> Result<String, StoreError> {
         let uuid = value.uuid().to_string();
         let plain = serde_json::to_vec(value).map_err(corrupt(R::WHAT, &uuid))?;

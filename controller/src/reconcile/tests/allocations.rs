@@ -108,3 +108,22 @@ async fn an_allocation_removed_while_it_is_processed_leaves_the_node_free() {
     let node = world.until(id, |node| node.instance_uuid.is_none()).await;
     assert_eq!(node.provision_state, ProvisionState::Available);
 }
+
+#[tokio::test]
+async fn a_node_taken_for_an_allocation_that_was_removed_is_free_after_a_restart() {
+    let mut world = World::new().await;
+    let id = world.free().await;
+    let removed = uuid::Uuid::new_v4();
+    world
+        .engine
+        .edit(id, move |node| {
+            node.instance_uuid = Some(removed.to_string());
+            node.allocation_uuid = Some(removed);
+            Ok(())
+        })
+        .await
+        .unwrap();
+    world.kill().await;
+    let node = world.until(id, |node| node.allocation_uuid.is_none()).await;
+    assert_eq!(node.instance_uuid, None);
+}
