@@ -61,12 +61,12 @@ async fn list(
         return Err(ApiError::too_old("the argument owner"));
     }
     let arguments = query.finish()?;
+    let owner = context.viewer.project_of_list("allocation", owner)?;
     let node = match node {
         Some(ident) => Some(node_named(&state, &context, &ident).await?.uuid),
         None => None,
     };
-    let mut rows = state.store.resources::<Allocation>(node).await?;
-    rows.retain(|row| context.viewer.owns_or_sees_all("allocation", row.value.owner.as_deref()));
+    let rows = state.store.resources::<Allocation>(node).await?;
     let key = |row: &Stored<Allocation>, name: &str| document(row).remove(name).unwrap_or_default();
     let is_so = |asked: &Option<String>, value: Option<&str>| asked.is_none() || asked.as_deref() == value;
     let (rows, full) = page

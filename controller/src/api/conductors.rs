@@ -90,7 +90,7 @@ fn conductor(state: &State, context: &Context) -> Map<String, Value> {
     row.insert("created_at".into(), timestamp(state.started).into());
     row.insert("updated_at".into(), timestamp(Utc::now()).into());
     row.insert("hostname".into(), state.hostname.clone().into());
-    row.insert("conductor_group".into(), "".into());
+    row.insert("conductor_group".into(), state.engine.conductor_group().into());
     row.insert("drivers".into(), drivers::all().iter().map(|driver| driver.name).collect());
     row.insert("links".into(), context.links(&format!("conductors/{}", state.hostname)));
     row.insert("alive".into(), true.into());

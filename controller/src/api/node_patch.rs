@@ -159,7 +159,9 @@ fn follow_up(before: &Node, after: &mut Node) {
 }
 
 /// A node from the body of `POST /v1/nodes`.
-pub(super) fn create(mut body: Map<String, Value>, version: Version) -> Result<Node, ApiError> {
+///
+/// `group` is the conductor group of a node that names none.
+pub(super) fn create(mut body: Map<String, Value>, version: Version, group: &str) -> Result<Node, ApiError> {
     let Some(driver) = body.remove("driver").filter(|driver| !driver.is_null()) else {
         return Err(ApiError::bad("Schema error for node: 'driver' is a required property"));
     };
@@ -174,6 +176,9 @@ pub(super) fn create(mut body: Map<String, Value>, version: Version) -> Result<N
         }
         set(&mut node, &field, value).map_err(ApiError::bad)?;
     }
+    if node.conductor_group.is_empty() {
+        group.clone_into(&mut node.conductor_group);
+    }
     if !version.has(11) {
         // Before 1.11 there was no enroll.
         node.provision_state = ProvisionState::Available;
@@ -184,6 +189,23 @@ pub(super) fn create(mut body: Map<String, Value>, version: Version) -> Result<N
     }
     check_retired(&node)?;
     Ok(node)
+}
+
+/// Nodes of another conductor group than `ours` have no controller.
+pub(super) fn check_conductor_group(node: &Node, ours: &str) -> Result<(), ApiError> {
+    if node.conductor_group.eq_ignore_ascii_case(ours) {
+        return Ok(());
+    }
+    Err(no_conductor(node, &node.driver, None))
+}
+
+fn no_conductor(node: &Node, driver: &str, known: Option<&str>) -> ApiError {
+    let known = known.map(|known| format!(" Enabled drivers: {known}.")).unwrap_or_default();
+    ApiError::bad(format!(
+        "No valid host was found. Reason: No conductor service registered which supports driver {driver} for \
+         conductor group \"{}\". Ensure the driver is valid and enabled.{known}",
+        node.conductor_group
+    ))
 }
 
 /// Sets one field; `null` is its default.
@@ -246,16 +268,9 @@ pub(super) fn set_maintenance(node: &mut Node, maintenance: bool, reason: Option
 
 /// Fills interfaces that are not chosen with the driver's defaults, and refuses what the driver does not have.
 fn check_interfaces(node: &mut Node) -> Result<(), ApiError> {
-    drivers::complete(node).map_err(|error| {
-        let sentence = match &error {
-            DriverError::Unknown { name, known } => format!(
-                "No valid host was found. Reason: No conductor service registered which supports driver {name} for \
-                 conductor group \"{}\". Ensure the driver is valid and enabled. Enabled drivers: {known}.",
-                node.conductor_group
-            ),
-            DriverError::Kind { .. } | DriverError::Interface { .. } => error.to_string(),
-        };
-        ApiError::bad(sentence)
+    drivers::complete(node).map_err(|error| match &error {
+        DriverError::Unknown { name, known } => no_conductor(node, name, Some(known)),
+        DriverError::Kind { .. } | DriverError::Interface { .. } => ApiError::bad(error.to_string()),
     })
 }
 
@@ -268,21 +283,38 @@ fn check_change(before: &Node, after: &Node) -> Result<(), ApiError> {
         let sentence = format!("Node {} is associated with instance {old}.", before.uuid);
         return Err(ApiError::conflict(sentence));
     }
+    if before.allocation_uuid.is_some()
+        && before.instance_uuid.is_some()
+        && after.instance_uuid.is_none()
+        && !before.maintenance
+        && !REDRIVABLE.contains(&state)
+    {
+        let allowed: Vec<_> = REDRIVABLE.iter().map(|state| state.as_str()).collect();
+        return Err(ApiError::conflict(format!(
+            "Node {} with an allocation can not have instance_uuid removed unless it is in one of allowed ({}) states \
+             or in maintenance mode. Current state is '{state}'.",
+            before.uuid,
+            allowed.join(", ")
+        )));
+    }
     let in_use = matches!(state, ProvisionState::Active | ProvisionState::Rescue);
     if after.protected && !before.protected && !in_use {
         let sentence = format!(
-            "Node {} can not have 'protected' set while it is in provision state '{state}': only active or rescue.",
+            "Node {} can only be made protected in provision states 'active' or 'rescue', the current state is \
+             '{state}'",
             before.uuid
         );
         return Err(ApiError::conflict(sentence));
     }
     if after.protected_reason.is_some() && !after.protected {
-        return Err(ApiError::bad("The protected_reason field can only be set when protected is True."));
+        return Err(ApiError::bad("The protected_reason field can only be set when protected is True"));
     }
     check_retired(after)?;
     if after.retired && !before.retired && state == ProvisionState::Available {
-        let sentence =
-            format!("Node {} can not be retired while it is available: move it to manageable.", before.uuid);
+        let sentence = format!(
+            "Node {} can not have 'retired' set in provision state 'available', the current state is '{state}'",
+            before.uuid
+        );
         return Err(ApiError::conflict(sentence));
     }
     Ok(())
@@ -290,7 +322,7 @@ fn check_change(before: &Node, after: &Node) -> Result<(), ApiError> {
 
 fn check_retired(node: &Node) -> Result<(), ApiError> {
     if node.retired_reason.is_some() && !node.retired {
-        return Err(ApiError::bad("The retired_reason field can only be set when retired is True."));
+        return Err(ApiError::bad("The retired_reason field can only be set when retired is True"));
     }
     Ok(())
 }

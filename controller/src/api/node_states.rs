@@ -274,7 +274,7 @@ fn target(body: &mut Map<String, Value>) -> Result<String, ApiError> {
     match body.remove("target") {
         Some(Value::String(target)) if target.len() <= 64 => Ok(target),
         Some(_) => Err(ApiError::bad("target must be a string of at most 64 characters.")),
-        None => Err(ApiError::bad("Missing mandatory parameters: target")),
+        None => Err(ApiError::bad("Missing mandatory parameter: target")),
     }
 }
 

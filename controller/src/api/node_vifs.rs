@@ -24,12 +24,14 @@ use super::{
     value::{shortened, uuid},
 };
 use crate::{
-    node::{Node, Port, portgroup::Portgroup},
+    node::{
+        Node, Port,
+        portgroup::Portgroup,
+        vif::{self, KEY},
+    },
     store::Stored,
 };
 
-/// Where a port or port group keeps its VIF, in `internal_info`.
-const KEY: &str = "tenant_vif_port_id";
 /// The network interface that does nothing.
 const NOOP: &str = "noop";
 
@@ -67,12 +69,10 @@ impl Place {
     }
 
     fn vif(&self) -> Option<&str> {
-        match self {
+        vif::held(match self {
             Self::Port(port) => &port.internal_info,
             Self::Group(group) => &group.value.internal_info,
-        }
-        .get(KEY)
-        .and_then(Value::as_str)
+        })
     }
 
     fn info(&mut self) -> &mut Map<String, Value> {
@@ -177,7 +177,7 @@ impl Places {
 
 /// The VIF of a port, if it has one and its node cares.
 pub(super) fn vif_of<'a>(node: &Node, port: &'a Port) -> Option<&'a str> {
-    port.internal_info.get(KEY).and_then(Value::as_str).filter(|_| !is_noop(node))
+    vif::held(&port.internal_info).filter(|_| !is_noop(node))
 }
 
 fn is_noop(node: &Node) -> bool {

@@ -24,6 +24,7 @@ use super::{
     node_view::{Live, view},
     query::{Columns, Page, Query},
     resources::chassis,
+    value::shortened,
     version::Version,
 };
 use crate::{
@@ -86,6 +87,9 @@ const FILTERS: &[(&str, u16)] = &[
     ("instance_name", 104),
 ];
 
+/// All that can be in `fault`.
+const FAULTS: &[&str] = &["power failure", "clean failure", "rescue abort failure", "service failure"];
+
 fn check_filters(query: &Query, version: Version) -> Result<(), ApiError> {
     match FILTERS.iter().find(|(name, since)| query.has(name) && !version.has(*since)) {
         Some((_, since)) => Err(ApiError::minimal(*since)),
@@ -128,10 +132,8 @@ async fn listing(
     let sortable: Vec<_> =
         fields::known(NODE, context.version).into_iter().filter(|n| !NODE_UNSORTABLE.contains(n)).collect();
     let page: Page = query.page(state.config.max_limit, &sortable)?;
-    let mut filter = wanted(&mut query, state, context).await?;
-    if let (Some(filter), Some(project)) = (&mut filter, context.viewer.only_project()) {
-        filter.project = Some(project);
-    }
+    page.check_marker()?;
+    let filter = wanted(&mut query, state, context).await?;
     let mut arguments = query.finish()?;
     if columns.are_default {
         arguments.push(("fields", columns.names.join(",")));
@@ -185,6 +187,7 @@ async fn wanted(query: &mut Query, state: &State, context: &Context) -> Result<O
     };
     let mut filter = NodeFilter {
         fault: text("fault")?,
+        project: context.viewer.project_of_list("node", text("project")?)?,
         conductor_group: text("conductor_group")?,
         owner: text("owner")?,
         lessee: text("lessee")?,
@@ -197,6 +200,16 @@ async fn wanted(query: &mut Query, state: &State, context: &Context) -> Result<O
         description_contains: text("description_contains")?,
         ..NodeFilter::default()
     };
+    if let Some(fault) = filter.fault.as_ref().filter(|fault| !FAULTS.contains(&fault.as_str())) {
+        return Err(ApiError::bad(format!(
+            "Unrecognized fault \"{}\" is specified, allowed faults are ('{}')",
+            shortened(fault),
+            FAULTS.join("', '")
+        )));
+    }
+    if let Some(uuid) = filter.instance_uuid.as_ref().filter(|uuid| uuid.parse::<Uuid>().is_err()) {
+        return Err(ApiError::bad(format!("Expected UUID for instance_uuid: {}", shortened(uuid))));
+    }
     if let Some(uuid) = &filter.chassis_uuid {
         chassis::exists(state, uuid).await.map_err(|error| error.with_status(StatusCode::NOT_FOUND))?;
     }
@@ -242,13 +255,15 @@ async fn create(
     context: Context,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    let mut node = node_patch::create(body.object()?, context.version)?;
+    let group = state.engine.conductor_group();
+    let mut node = node_patch::create(body.object()?, context.version, group)?;
+    node_patch::check_conductor_group(&node, group)?;
     node.owner = context.viewer.owner_of_new(node.owner.take());
     resolve_parent(&state, &mut node).await?;
     if let Some(uuid) = &node.chassis_uuid {
         chassis::exists(&state, uuid).await?;
     }
-    state.store.create_node(&node).await?;
+    state.store.create_node(&node).await.map_err(taken)?;
     let node = state.store.node(&node.uuid.to_string()).await?;
     state.engine.poke(node.uuid);
     let location = context.url(&format!("nodes/{}", node.uuid));
@@ -273,6 +288,9 @@ async fn change(
     // What is refused anyway is refused without waiting for who works on the node.
     let mut trial = node.clone();
     patch.apply(&mut trial)?;
+    if patch.touches("conductor_group") || patch.touches("driver") {
+        node_patch::check_conductor_group(&trial, state.engine.conductor_group())?;
+    }
     if let Some(uuid) = trial.chassis_uuid.as_ref().filter(|_| patch.touches("chassis_uuid")) {
         chassis::exists(&state, uuid).await?;
     }
@@ -303,6 +321,16 @@ async fn delete(
     let engine = state.engine.clone();
     to_the_end(async move { engine.delete(node.uuid).await.map_err(not_deletable) }).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Ironic writes UUID where the field is `uuid`.
+fn taken(error: StoreError) -> ApiError {
+    match error {
+        StoreError::Duplicate { field: "uuid", value, .. } => {
+            ApiError::conflict(format!("A node with UUID {value} already exists."))
+        }
+        error => error.into(),
+    }
 }
 
 /// A node that may not be deleted now is a conflict, not a malformed request.
@@ -362,7 +390,10 @@ pub(super) async fn edit(
 async fn resolve_parent(state: &State, node: &mut Node) -> Result<(), ApiError> {
     let Some(ident) = &node.parent_node else { return Ok(()) };
     let parent = state.store.node(ident).await.map_err(|error| match error {
-        StoreError::NotFound { .. } => ApiError::bad(format!("The parent_node {ident} could not be found.")),
+        StoreError::NotFound { .. } => ApiError::bad(format!(
+            "Unable to apply the requested parent_node '{}'. Requested value was invalid.",
+            shortened(ident)
+        )),
         error => error.into(),
     })?;
     if parent.uuid == node.uuid {

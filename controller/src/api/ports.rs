@@ -118,6 +118,7 @@ async fn listing(
     let sortable: Vec<_> =
         fields::known(PORT, context.version).into_iter().filter(|n| !PORT_UNSORTABLE.contains(n)).collect();
     let page = query.page(state.config.max_limit, &sortable)?;
+    page.check_marker()?;
     let portgroup = match query.text("portgroup") {
         Some(_) if !context.version.has(24) => return Err(ApiError::too_old("the argument portgroup")),
         Some(ident) => Some(find_portgroup(state, &ident).await?.uuid),

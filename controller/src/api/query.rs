@@ -6,6 +6,7 @@ use axum::extract::FromRequestParts;
 use http::request::Parts;
 use serde_json::Value;
 use url::form_urlencoded;
+use uuid::Uuid;
 
 use super::{
     State,
@@ -139,7 +140,7 @@ impl Query {
         let marker = self.text("marker");
         let sort_key = self.text("sort_key").unwrap_or_else(|| "id".to_owned());
         if sort_key != "id" && !sortable.contains(&sort_key.as_str()) {
-            let sentence = format!("The sort_key value \"{sort_key}\" is invalid for sorting.");
+            let sentence = format!("The sort_key value \"{sort_key}\" is an invalid field for sorting");
             return Err(ApiError::bad(sentence));
         }
         let descending = match self.text("sort_dir").as_deref() {
@@ -174,6 +175,16 @@ impl Page {
     /// The row that the page comes after.
     pub(super) fn marker(&self) -> Option<&str> {
         self.marker.as_deref()
+    }
+
+    /// Refuses a marker that is no UUID.
+    pub(super) fn check_marker(&self) -> Result<(), ApiError> {
+        match self.marker.as_deref().filter(|marker| marker.parse::<Uuid>().is_err()) {
+            Some(marker) => {
+                Err(ApiError::bad(format!("Expected UUID for marker: {}", value::shortened(marker))))
+            }
+            None => Ok(()),
+        }
     }
 
     /// The field to sort by; `id` is the order of creation.

@@ -75,6 +75,10 @@ pub enum PowerAction {
     ForceOff,
     /// Off, by asking the operating system.
     GracefulShutdown,
+    /// Begins anew at once, without being off.
+    ForceRestart,
+    /// The same, by asking the operating system.
+    GracefulRestart,
 }
 
 /// Reading and changing power. `set` returns when the BMC accepted; `wait_for` when it is so.

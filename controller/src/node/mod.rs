@@ -20,6 +20,7 @@ pub mod runbook;
 pub(crate) mod secrets;
 pub mod state;
 pub mod traits;
+pub mod vif;
 pub mod volume;
 
 use std::{collections::BTreeMap, fmt, str::FromStr};

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::Deserialize;
 
 use super::LesseeSource;
+use crate::node::plan::Flow;
 
 /// `[conductor]`: how nodes are worked on. Durations are seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -35,8 +36,14 @@ pub struct Config {
     pub automated_clean: bool,
     /// Other priorities of steps in automated cleanings, by `interface.step`; 0 leaves a step out. Default none.
     pub clean_step_priority_override: BTreeMap<String, u32>,
+    /// Seconds that a step of a cleaning waits for something outside of the controller. Default 1800.
+    pub clean_callback_timeout: u32,
     /// Seconds that a service step waits for something outside of the controller. Default 1800.
     pub service_callback_timeout: u32,
+    /// Seconds that an inspection waits for the machine. Default 1800.
+    pub inspect_wait_timeout: u32,
+    /// Seconds that a rescue waits for the machine. Default 1800.
+    pub rescue_callback_timeout: u32,
     /// Most nodes that are deployed at the same time; one more is refused with status 503. Default 250.
     pub max_concurrent_deploy: u32,
     /// The same for nodes that are taken down or cleaned. Default 50.
@@ -59,6 +66,9 @@ pub struct Config {
     /// Who becomes the lessee of a node without one while it is deployed: `instance` (the `project_id` in
     /// `instance_info`) or `none`. Default `instance`.
     pub automatic_lessee_source: LesseeSource,
+    /// The conductor group of this controller, which new nodes are in that name none; nodes of other groups are
+    /// refused. Default "".
+    pub conductor_group: String,
 }
 
 /// What is wrong with `[conductor]`.
@@ -88,7 +98,10 @@ impl Default for Config {
             graceful_shutdown_timeout: 10,
             automated_clean: false,
             clean_step_priority_override: BTreeMap::new(),
+            clean_callback_timeout: 1800,
             service_callback_timeout: 1800,
+            inspect_wait_timeout: 1800,
+            rescue_callback_timeout: 1800,
             max_concurrent_deploy: 250,
             max_concurrent_clean: 50,
             agent_debug: false,
@@ -98,6 +111,7 @@ impl Default for Config {
             force_power_state_during_sync: true,
             power_failure_recovery_interval: 300,
             automatic_lessee_source: LesseeSource::Instance,
+            conductor_group: String::new(),
         }
     }
 }
@@ -113,7 +127,10 @@ impl Config {
             ("agent_step_timeout", self.agent_step_timeout),
             ("check_provision_state_interval", self.check_provision_state_interval),
             ("workers_pool_size", self.workers_pool_size),
+            ("clean_callback_timeout", self.clean_callback_timeout),
             ("service_callback_timeout", self.service_callback_timeout),
+            ("inspect_wait_timeout", self.inspect_wait_timeout),
+            ("rescue_callback_timeout", self.rescue_callback_timeout),
             ("max_concurrent_deploy", self.max_concurrent_deploy),
             ("max_concurrent_clean", self.max_concurrent_clean),
             ("sync_power_state_workers", self.sync_power_state_workers),
@@ -136,8 +153,21 @@ impl Config {
         seconds(self.deploy_callback_timeout)
     }
 
-    pub(crate) fn service_timeout(&self) -> Duration {
-        seconds(self.service_callback_timeout)
+    /// How long a step waits for something outside of the controller.
+    pub(crate) fn callback_timeout_of(&self, flow: Flow) -> Duration {
+        seconds(match flow {
+            Flow::Deploy => self.deploy_callback_timeout,
+            Flow::Clean => self.clean_callback_timeout,
+            Flow::Service => self.service_callback_timeout,
+        })
+    }
+
+    pub(crate) fn inspect_timeout(&self) -> Duration {
+        seconds(self.inspect_wait_timeout)
+    }
+
+    pub(crate) fn rescue_timeout(&self) -> Duration {
+        seconds(self.rescue_callback_timeout)
     }
 
     pub(crate) fn interval(&self) -> Duration {

@@ -108,6 +108,12 @@ impl Engine {
         Ok(engine)
     }
 
+    /// The conductor group that this controller works for.
+    #[must_use]
+    pub fn conductor_group(&self) -> &str {
+        &self.inner.cx.config.conductor_group
+    }
+
     /// Takes no new work and waits for what runs, as long as `graceful_shutdown_timeout`.
     pub async fn stop(&self) {
         self.inner.stop.cancel();

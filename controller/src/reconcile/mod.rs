@@ -32,6 +32,7 @@ mod steps;
 mod tests;
 mod validate;
 mod vendor;
+mod vifs;
 mod watch;
 
 pub use config::Config;

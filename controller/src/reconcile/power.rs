@@ -38,11 +38,8 @@ impl Engine {
         let guard = self.lock(node).await?;
         let cx = &self.inner.cx;
         let mut node = cx.store.node(&node.to_string()).await?;
-        if node.disable_power_off && target != PowerTarget::On {
-            return Err(RequestError::Invalid(format!(
-                "Node {} has disable_power_off set: it can not be powered off or rebooted.",
-                node.uuid
-            )));
+        if node.disable_power_off && matches!(target, PowerTarget::Off | PowerTarget::SoftOff) {
+            return Err(RequestError::InUse(format!("Failed to set node power state to {target}.")));
         }
         let bmc = (cx.open_bmc)(&node).map_err(|error| invalid(&error))?;
         node.target_power_state = Some(shown(target));
@@ -69,7 +66,8 @@ impl Engine {
         Wanted { target, within }: Wanted,
     ) {
         let limits = Limits::of(&self.inner.cx.config, within);
-        let change = AssertUnwindSafe(change(&bmc, target, limits)).catch_unwind().await;
+        let change =
+            AssertUnwindSafe(change(&bmc, target, limits, node.disable_power_off)).catch_unwind().await;
         node.last_error = problem(&node, change)
             .map(|problem| format!("Failed to change the power state to \"{target}\". Error: {problem}"));
         node.power_state = machine::read_power(&node, &bmc).await;
@@ -131,7 +129,16 @@ impl Limits {
     }
 }
 
-async fn change(bmc: &Bmc, target: PowerTarget, limits: Limits) -> Result<(), BmcError> {
+async fn change(bmc: &Bmc, target: PowerTarget, limits: Limits, stays_on: bool) -> Result<(), BmcError> {
+    let restart = match target {
+        PowerTarget::Reboot => Some(PowerAction::ForceRestart),
+        PowerTarget::SoftReboot => Some(PowerAction::GracefulRestart),
+        PowerTarget::On | PowerTarget::Off | PowerTarget::SoftOff => None,
+    };
+    if let Some(restart) = restart.filter(|_| stays_on) {
+        bmc.power.set(restart).await?;
+        return bmc.power.wait_for(PowerState::On, limits.hard).await;
+    }
     let off = async |action, within| {
         bmc.power.set(action).await?;
         bmc.power.wait_for(PowerState::Off, within).await

@@ -6,6 +6,7 @@ use bessemer_proto::ids::NodeId;
 use serde_json::{Map, Value};
 
 use super::{
+    allocations,
     config::NO_CLEAN_STEPS,
     engine::Engine,
     error::{Failure, RequestError, sentence},
@@ -107,6 +108,10 @@ impl Engine {
         change(&mut node)?;
         if node.automated_clean == Some(true) && before.automated_clean != Some(true) {
             self.refuse_cleaning(&node)?;
+        }
+        // The instance of an allocation goes, and so does the allocation, as in Ironic.
+        if before.instance_uuid.is_some() && node.instance_uuid.is_none() {
+            allocations::forget(&self.inner.cx, &mut node).await?;
         }
         let event = maintenance::changed(&before, &node).map(|event| event.by(&self.inner.cx.hostname));
         self.inner.cx.store.update_node(&mut node, event.as_ref()).await?;

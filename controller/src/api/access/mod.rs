@@ -35,7 +35,7 @@ use serde_json::{Map, Value, json};
 pub(super) use record::observe;
 
 use self::policy::allows;
-use super::State;
+use super::{State, error::ApiError};
 use crate::{
     node::Node,
     store::{NodeFilter, StoreError},
@@ -85,8 +85,25 @@ impl Viewer {
             || (owner.is_some() && owner == self.identity.project_id.as_deref())
     }
 
+    /// The project whose objects of that kind a listing shows: that of who asks, unless all may be seen; `None` means
+    /// all. Who may see only those of one project is refused those of another.
+    pub(super) fn project_of_list(
+        &self,
+        kind: &str,
+        asked: Option<String>,
+    ) -> Result<Option<String>, ApiError> {
+        let all = format!("baremetal:{kind}:list_all");
+        if allows(&self.identity, &all, None) {
+            return Ok(asked);
+        }
+        match &self.identity.project_id {
+            Some(own) if asked.as_ref().is_none_or(|asked| asked == own) => Ok(Some(own.clone())),
+            _ => Err(guard::denied(&all)),
+        }
+    }
+
     /// The only project whose nodes may be listed; `None` means all nodes.
-    pub(super) fn only_project(&self) -> Option<String> {
+    fn only_project(&self) -> Option<String> {
         // An id that no project has, where there is none: nothing is listed.
         (!self.sees_all).then(|| self.identity.project_id.clone().unwrap_or_default())
     }

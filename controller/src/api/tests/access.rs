@@ -241,3 +241,97 @@ async fn system_roles_follow_their_rules() {
     let lost = Identity { roles: vec!["admin".into(), "reader".into()], ..Identity::default() };
     assert_eq!(controller.get_as(&lost, "/v1/nodes").await.status, StatusCode::FORBIDDEN);
 }
+
+/// What a project has: a node with all that can hang on one, and an allocation.
+async fn furnish(controller: &Controller, project: &str, number: u8) -> (Node, Vec<String>) {
+    let node = controller.owned(&format!("{project}-node"), project, "nobody").await;
+    let uuid = node.uuid;
+    let mut paths = Vec::new();
+    for (path, body) in [
+        ("ports", json!({"address": format!("52:54:00:00:00:{number:02x}"), "node_uuid": uuid})),
+        ("portgroups", json!({"name": format!("{project}-group"), "node_uuid": uuid})),
+        (
+            "volume/connectors",
+            json!({"type": "iqn", "connector_id": format!("iqn.{project}"), "node_uuid": uuid}),
+        ),
+        (
+            "volume/targets",
+            json!({"volume_type": "iscsi", "volume_id": format!("v{number}"), "boot_index": 0, "node_uuid": uuid}),
+        ),
+        (
+            "allocations",
+            json!({"name": format!("{project}-allocation"), "resource_class": "x", "owner": project}),
+        ),
+    ] {
+        let answer = controller.send(Method::POST, &format!("/v1/{path}"), body).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{path}: {answer:?}");
+        paths.push(format!("/v1/{path}/{}", answer.body["uuid"].as_str().unwrap()));
+    }
+    let trait_of = format!("/v1/nodes/{uuid}/traits/CUSTOM_{}", project.to_uppercase());
+    assert_eq!(controller.send(Method::PUT, &trait_of, Value::Null).await.status, StatusCode::NO_CONTENT);
+    (node, paths)
+}
+
+#[tokio::test]
+async fn every_listing_of_a_project_shows_its_own_and_nothing_else() {
+    let controller = Controller::start().await;
+    let (_, blue) = furnish(&controller, "blue", 1).await;
+    let (red_node, red) = furnish(&controller, "red", 2).await;
+    let who = user("blue", ADMIN);
+    for (mine, theirs) in blue.iter().zip(&red) {
+        let (list, own) = mine.rsplit_once('/').unwrap();
+        let answer = controller.get_as(&who, list).await;
+        let rows = answer.body.as_object().unwrap().values().find_map(Value::as_array).unwrap();
+        let uuids: Vec<_> = rows.iter().map(|row| row["uuid"].as_str().unwrap()).collect();
+        assert_eq!(uuids, [own], "{list}: {answer:?}");
+        assert_eq!(controller.get_as(&who, mine).await.status, StatusCode::OK, "{mine}");
+        for method in [Method::GET, Method::DELETE] {
+            let answer = controller.send_as(&who, method, theirs, Value::Null).await;
+            assert_eq!(answer.status, StatusCode::NOT_FOUND, "{theirs}: {answer:?}");
+        }
+        let everything = controller.get(list).await;
+        let rows = everything.body.as_object().unwrap().values().find_map(Value::as_array).unwrap();
+        assert_eq!(rows.len(), 2, "{list}: the administrator sees both");
+    }
+    for part in crate::api::access::ROUTES.iter().filter_map(|route| {
+        let part = route.path.strip_prefix("/v1/nodes/{node}")?;
+        (route.method == "GET").then_some(part)
+    }) {
+        let part = part.replace(['{', '}'], "");
+        let answer = controller.get_as(&who, &format!("/v1/nodes/{}{part}", red_node.uuid)).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{part}: {answer:?}");
+        assert_eq!(answer.fault(), format!("Node {} could not be found.", red_node.uuid), "{part}");
+    }
+}
+
+#[tokio::test]
+async fn listings_can_be_of_one_project_and_of_another_only_for_who_sees_all() {
+    let controller = Controller::start().await;
+    controller.owned("blue-node", "blue", "green").await;
+    controller.owned("red-node", "red", "blue").await;
+    controller.owned("other-node", "yellow", "yellow").await;
+    let names = |answer: Answer| -> Vec<String> {
+        let rows = answer.body["nodes"].as_array().unwrap_or_else(|| panic!("{answer:?}"));
+        rows.iter().map(|row| row["name"].as_str().unwrap().to_owned()).collect()
+    };
+    for (query, wanted) in [
+        ("project=blue", vec!["blue-node", "red-node"]),
+        ("owner=blue", vec!["blue-node"]),
+        ("lessee=blue", vec!["red-node"]),
+        ("owner=blue&lessee=green", vec!["blue-node"]),
+        ("project=nobody", vec![]),
+    ] {
+        for path in ["/v1/nodes", "/v1/nodes/detail"] {
+            assert_eq!(names(controller.get(&format!("{path}?{query}")).await), wanted, "{query}");
+        }
+    }
+    let blue = user("blue", READER);
+    for query in ["", "?project=blue"] {
+        let answer = controller.get_as(&blue, &format!("/v1/nodes{query}")).await;
+        assert_eq!(names(answer), ["blue-node", "red-node"], "{query}");
+    }
+    for path in ["/v1/nodes?project=red", "/v1/allocations?owner=red"] {
+        let answer = controller.get_as(&blue, path).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
+    }
+}

@@ -53,6 +53,12 @@ pub(crate) struct Answer {
 
 impl Controller {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub(crate) async fn start_with(change: impl FnOnce(&mut reconcile::Config)) -> Self {
+        let mut conductor = reconcile::Config::default();
+        change(&mut conductor);
         let dir = tempfile::tempdir().unwrap();
         let store = crate::store::tests::open_in(dir.path()).await;
         let pokes = Pokes::new();
@@ -73,7 +79,7 @@ impl Controller {
             config_drives: ConfigDrives::new(images.clone()),
             images,
             open_bmc: Arc::new(bmc::open),
-            config: reconcile::Config::default(),
+            config: conductor,
             hostname: "localhost.localdomain".into(),
             token_lifetime: std::time::Duration::from_secs(60),
             pokes,

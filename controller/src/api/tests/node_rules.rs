@@ -69,3 +69,67 @@ async fn a_stuck_node_in_maintenance_gives_its_instance_back() {
     let freed = controller.send(Method::PATCH, "/v1/nodes/n", remove).await;
     assert_eq!((freed.status, &freed.body["instance_uuid"]), (StatusCode::OK, &Value::Null));
 }
+
+#[tokio::test]
+async fn an_allocation_goes_with_its_instance_where_that_may_go() {
+    let controller = Controller::start().await;
+    let mut node = controller.node("n", ProvisionState::Available).await;
+    let body = json!({"name": "a", "node": "n", "resource_class": "baremetal"});
+    node.instance_uuid = Some("33333333-3333-4333-8333-333333333333".to_owned());
+    node.provision_state = ProvisionState::Active;
+    controller.state.store.update_node(&mut node, None).await.unwrap();
+    let made = controller.send(Method::POST, "/v1/allocations", body).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+    let mut node = controller.state.store.node("n").await.unwrap();
+    assert!(node.allocation_uuid.is_some(), "the node was taken as it is");
+    let remove = json!([{"op": "remove", "path": "/instance_uuid"}]);
+    let refused = controller.send(Method::PATCH, "/v1/nodes/n", remove.clone()).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    assert!(refused.fault().contains("with an allocation can not have instance_uuid removed"), "{refused:?}");
+    node.maintenance = true;
+    controller.state.store.update_node(&mut node, None).await.unwrap();
+    let freed = controller.send(Method::PATCH, "/v1/nodes/n", remove).await;
+    assert_eq!((freed.status, &freed.body["allocation_uuid"]), (StatusCode::OK, &Value::Null), "{freed:?}");
+    assert_eq!(controller.get("/v1/allocations/a").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_node_of_another_conductor_group_has_no_controller() {
+    let controller = Controller::start().await;
+    controller.node("n", ProvisionState::Available).await;
+    let made = json!({"driver": "redfish", "conductor_group": "Rack9"});
+    for answer in [
+        controller.send(Method::POST, "/v1/nodes", made).await,
+        patch(&controller, "/conductor_group", "rack9".into()).await,
+    ] {
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        assert!(
+            answer.fault().starts_with("No valid host was found. Reason: No conductor service registered")
+        );
+    }
+    let grouped = Controller::start_with(|config| config.conductor_group = "rack9".to_owned()).await;
+    let shown = grouped.get("/v1/conductors").await.body;
+    assert_eq!(shown["conductors"][0]["conductor_group"], "rack9");
+    for group in [json!({}), json!({"conductor_group": "RACK9"})] {
+        let mut body = json!({"driver": "redfish"});
+        body.as_object_mut().unwrap().extend(group.as_object().cloned().unwrap());
+        let made = grouped.send(Method::POST, "/v1/nodes", body).await;
+        assert_eq!((made.status, &made.body["conductor_group"]), (StatusCode::CREATED, &json!("rack9")));
+    }
+}
+
+#[tokio::test]
+async fn filters_that_cannot_match_are_refused() {
+    let controller = Controller::start().await;
+    for (query, sentence) in [
+        ("fault=tired", "Unrecognized fault \"tired\" is specified"),
+        ("instance_uuid=zz", "Expected UUID for instance_uuid: zz"),
+        ("marker=zz", "Expected UUID for marker: zz"),
+    ] {
+        let answer = controller.get(&format!("/v1/nodes?{query}")).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{query}");
+        assert!(answer.fault().starts_with(sentence), "{query}: {}", answer.fault());
+    }
+    let fault = controller.get("/v1/nodes?fault=rescue%20abort%20failure").await;
+    assert_eq!((fault.status, fault.body), (StatusCode::OK, json!({"nodes": []})));
+}

@@ -81,7 +81,11 @@ async fn create_refuses_as_recorded() {
         (json!({"driver": "redfish", "extra": "x"}), 400, "extra must be an object, not a string."),
         (json!({"driver": "redfish", "boot_interface": "ipxe"}), 400, "does not support boot interface ipxe"),
         (json!({"driver": "redfish", "chassis_uuid": UUID}), 400, "could not be found"),
-        (json!({"driver": "redfish", "parent_node": "ghost"}), 400, "parent_node ghost could not be found"),
+        (
+            json!({"driver": "redfish", "parent_node": "ghost"}),
+            400,
+            "apply the requested parent_node 'ghost'",
+        ),
         (json!(["driver"]), 400, "must be a JSON object"),
     ] {
         let answer = controller.send(Method::POST, "/v1/nodes", body.clone()).await;
@@ -150,7 +154,7 @@ async fn lists_pages_fields_and_details() {
             "Node 00000000-0000-4000-8000-000000000000 could not be found.",
         ),
         ("/v1/nodes?limit=-1", 400, "Limit must be positive"),
-        ("/v1/nodes?sort_key=driver_info", 400, "invalid for sorting"),
+        ("/v1/nodes?sort_key=driver_info", 400, "an invalid field for sorting"),
         ("/v1/nodes?nonsense=1", 400, "nonsense"),
         ("/v1/nodes?provision_state=nope", 400, "\"nope\" is not valid"),
         ("/v1/nodes?maintenance=maybe", 400, "maintenance"),
@@ -239,7 +243,11 @@ async fn patches_as_recorded() {
         (json!([{"op": "add", "path": "/name", "value": "a b"}]), 400, "invalid name"),
         (json!([{"op": "replace", "path": "/driver", "value": "nope"}]), 400, "driver nope"),
         (json!([{"op": "remove", "path": "/driver"}]), 400, "must have a driver"),
-        (json!([{"op": "add", "path": "/protected", "value": true}]), 409, "'protected'"),
+        (
+            json!([{"op": "add", "path": "/protected", "value": true}]),
+            409,
+            "can only be made protected in provision states",
+        ),
         (json!([{"op": "add", "path": "/retired_reason", "value": "old"}]), 400, "retired_reason"),
         (json!([{"op": "test", "path": "/name", "value": "a"}]), 400, "Schema error for patch"),
         (json!({"name": "x"}), 400, "a patch is a list"),

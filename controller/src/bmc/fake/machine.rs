@@ -128,7 +128,9 @@ impl Power for Machine {
 
     async fn set(&self, action: PowerAction) -> Result<Changed, BmcError> {
         let (operation, state) = match action {
-            PowerAction::On => (Operation::PowerOn, PowerState::On),
+            PowerAction::On | PowerAction::ForceRestart | PowerAction::GracefulRestart => {
+                (Operation::PowerOn, PowerState::On)
+            }
             PowerAction::ForceOff => (Operation::PowerOff, PowerState::Off),
             PowerAction::GracefulShutdown => (Operation::SoftPowerOff, PowerState::Off),
         };

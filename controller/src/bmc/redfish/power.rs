@@ -25,7 +25,7 @@ impl Power for Machine {
 
     async fn set(&self, action: PowerAction) -> Result<Changed, BmcError> {
         let system = self.system().await?;
-        if state_of(&system)? == target(action) && !in_transition(&system) {
+        if !restarts(action) && state_of(&system)? == target(action) && !in_transition(&system) {
             return Ok(Changed::Already);
         }
         let link = system
@@ -36,7 +36,7 @@ impl Power for Machine {
         loop {
             let Err(refusal) = self.client.post(link, &body).await? else { return Ok(Changed::Yes) };
             let unwilling = matches!(refusal.status, StatusCode::CONFLICT | StatusCode::BAD_REQUEST);
-            if unwilling && self.state().await.ok() == Some(target(action)) {
+            if unwilling && !restarts(action) && self.state().await.ok() == Some(target(action)) {
                 return Ok(Changed::Already);
             }
             if refusal.status != StatusCode::CONFLICT || conflicts == MAX_CONFLICTS {
@@ -79,6 +79,8 @@ impl Machine {
             PowerAction::On => &["On", "ForceOn"],
             PowerAction::ForceOff => &["ForceOff"],
             PowerAction::GracefulShutdown => &["GracefulShutdown", "PushPowerButton"],
+            PowerAction::ForceRestart => &["ForceRestart"],
+            PowerAction::GracefulRestart => &["GracefulRestart"],
         };
         let Some(allowed) = self.allowed_resets(system).await? else { return Ok(words[0]) };
         let known = words.iter().find(|word| allowed.iter().any(|allowed| allowed == *word));
@@ -107,9 +109,14 @@ impl Machine {
 
 fn target(action: PowerAction) -> PowerState {
     match action {
-        PowerAction::On => PowerState::On,
+        PowerAction::On | PowerAction::ForceRestart | PowerAction::GracefulRestart => PowerState::On,
         PowerAction::ForceOff | PowerAction::GracefulShutdown => PowerState::Off,
     }
+}
+
+/// A machine that is on already is to begin anew.
+fn restarts(action: PowerAction) -> bool {
+    matches!(action, PowerAction::ForceRestart | PowerAction::GracefulRestart)
 }
 
 /// A machine on its way to a state is not in it yet.

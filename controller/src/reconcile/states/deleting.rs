@@ -6,7 +6,7 @@ use super::State;
 use crate::{
     node::{Node, ProvisionState},
     reconcile::{
-        allocations, context::Context, deploy, error::Failure, lessee, machine, outcome::Outcome, steps,
+        allocations, context::Context, deploy, error::Failure, lessee, machine, outcome::Outcome, steps, vifs,
     },
 };
 
@@ -22,6 +22,7 @@ impl State for Deleting {
         cx.fleet.close(node.uuid).await?;
         cx.shelf.remove(node.uuid);
         cx.config_drives.remove(node.uuid);
+        vifs::forget(cx, node.uuid).await?;
         allocations::forget(cx, node).await?;
         forget_instance(node);
         Ok(Outcome::go(ProvisionState::Cleaning))
@@ -33,6 +34,9 @@ impl State for Deleting {
         cx.config_drives.remove(node.uuid);
         if let Err(error) = cx.fleet.close(node.uuid).await {
             tracing::warn!(node = %node.uuid, %error, "could not close the node's boots");
+        }
+        if let Err(error) = vifs::forget(cx, node.uuid).await {
+            tracing::warn!(node = %node.uuid, %error, "could not detach the node's VIFs");
         }
         if let Err(error) = allocations::forget(cx, node).await {
             tracing::warn!(node = %node.uuid, %error, "could not remove the node's allocation");

@@ -1,12 +1,19 @@
-//! What a fake interface does instead of work: it takes as long as `driver_info` says, and fails when it says so.
+//! What a fake interface does instead of work: it takes as long as `driver_info` says, and fails when it says so. So
+//! far inspections and rescues are done by fake interfaces only.
+
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
 use crate::{
     bmc::fake,
-    node::Node,
-    reconcile::{context::Context, error::Failure},
+    node::{Node, ProvisionState},
+    reconcile::{
+        context::Context,
+        error::{Failure, RequestError},
+        outcome::Outcome,
+    },
 };
 
 /// In `driver_internal_info`: when the work ends. Kept over restarts.
@@ -43,8 +50,38 @@ pub(super) async fn go_on(node: &mut Node, cx: &Context, step: &str, delay: &str
     Ok(Work::Done)
 }
 
+/// Refuses an interface that has no work to do.
+pub(super) fn refuse_absent(node: &Node, kind: &str) -> Result<(), Failure> {
+    if node.interfaces.get(kind).is_some_and(|name| name == "fake") {
+        return Ok(());
+    }
+    let refusal = RequestError::Unsupported { driver: node.driver.clone(), what: kind.to_owned() };
+    Err(Failure::Node(refusal.to_string()))
+}
+
+/// What a waiting state does: `working` takes over when the work ends, which must be `within` that time.
+pub(super) fn wait(
+    node: &Node,
+    cx: &Context,
+    working: ProvisionState,
+    delay: &str,
+    within: Duration,
+) -> Result<Outcome, Failure> {
+    let Some(until) = until(node)?.filter(|until| Utc::now() < *until) else {
+        return Ok(Outcome::go(working));
+    };
+    let reason = format!("waiting as long as {delay} in driver_info asks for");
+    let latest = node.provision_updated_at.unwrap_or_else(Utc::now) + within;
+    if until > latest {
+        cx.wake(node.uuid, latest);
+        return Ok(Outcome::wait(reason, latest));
+    }
+    cx.wake(node.uuid, until);
+    Ok(Outcome::pause(reason, until))
+}
+
 /// When the work ends that was begun.
-pub(super) fn until(node: &Node) -> Result<Option<DateTime<Utc>>, Failure> {
+fn until(node: &Node) -> Result<Option<DateTime<Utc>>, Failure> {
     Ok(node.driver_internal_info.get(UNTIL).cloned().map(serde_json::from_value).transpose()?)
 }
 

@@ -22,7 +22,7 @@ const DELAY: &str = "fake_inspect_delay";
 #[async_trait]
 impl State for Inspecting {
     async fn run(&self, node: &mut Node, cx: &Context) -> Result<Outcome, Failure> {
-        refuse_absent(node)?;
+        fake_work::refuse_absent(node, "inspect")?;
         node.inspection_started_at.get_or_insert_with(Utc::now);
         if let Work::Until(_) = fake_work::go_on(node, cx, STEP, DELAY).await? {
             return Ok(Outcome::go(ProvisionState::InspectWait));
@@ -43,27 +43,11 @@ impl State for Inspecting {
 #[async_trait]
 impl State for InspectWait {
     async fn run(&self, node: &mut Node, cx: &Context) -> Result<Outcome, Failure> {
-        match fake_work::until(node)? {
-            Some(until) if Utc::now() < until => {
-                cx.wake(node.uuid, until);
-                Ok(Outcome::pause(format!("waiting as long as {DELAY} in driver_info asks for"), until))
-            }
-            _ => Ok(Outcome::go(ProvisionState::Inspecting)),
-        }
+        fake_work::wait(node, cx, ProvisionState::Inspecting, DELAY, cx.config.inspect_timeout())
     }
 
     async fn clean_up(&self, node: &mut Node, _cx: &Context) {
         clean_up(node);
-    }
-}
-
-fn refuse_absent(node: &Node) -> Result<(), Failure> {
-    match node.interfaces.get("inspect").map(String::as_str) {
-        Some("fake") => Ok(()),
-        _ => Err(Failure::Node(format!(
-            "Driver {} does not support inspect (disabled or not implemented).",
-            node.driver
-        ))),
     }
 }
 

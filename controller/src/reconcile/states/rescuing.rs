@@ -23,7 +23,7 @@ const DELAY: &str = "fake_rescue_delay";
 #[async_trait]
 impl State for Rescuing {
     async fn run(&self, node: &mut Node, cx: &Context) -> Result<Outcome, Failure> {
-        refuse_absent(node)?;
+        fake_work::refuse_absent(node, "rescue")?;
         match fake_work::go_on(node, cx, "rescue.rescue", DELAY).await? {
             Work::Done => Ok(Outcome::done()),
             Work::Until(_) => Ok(Outcome::go(ProvisionState::RescueWait)),
@@ -38,13 +38,7 @@ impl State for Rescuing {
 #[async_trait]
 impl State for RescueWait {
     async fn run(&self, node: &mut Node, cx: &Context) -> Result<Outcome, Failure> {
-        match fake_work::until(node)? {
-            Some(until) if Utc::now() < until => {
-                cx.wake(node.uuid, until);
-                Ok(Outcome::pause(format!("waiting as long as {DELAY} in driver_info asks for"), until))
-            }
-            _ => Ok(Outcome::go(ProvisionState::Rescuing)),
-        }
+        fake_work::wait(node, cx, ProvisionState::Rescuing, DELAY, cx.config.rescue_timeout())
     }
 
     async fn clean_up(&self, node: &mut Node, _cx: &Context) {
@@ -55,7 +49,7 @@ impl State for RescueWait {
 #[async_trait]
 impl State for Unrescuing {
     async fn run(&self, node: &mut Node, cx: &Context) -> Result<Outcome, Failure> {
-        refuse_absent(node)?;
+        fake_work::refuse_absent(node, "rescue")?;
         // There is no waiting state on the way back, as in Ironic.
         loop {
             match fake_work::go_on(node, cx, "rescue.unrescue", DELAY).await? {
@@ -73,16 +67,6 @@ impl State for Unrescuing {
 
     async fn clean_up(&self, node: &mut Node, _cx: &Context) {
         fake_work::forget(node);
-    }
-}
-
-fn refuse_absent(node: &Node) -> Result<(), Failure> {
-    match node.interfaces.get("rescue").map(String::as_str) {
-        Some("fake") => Ok(()),
-        _ => Err(Failure::Node(format!(
-            "Driver {} does not support rescue (disabled or not implemented).",
-            node.driver
-        ))),
     }
 }
 

@@ -1,9 +1,9 @@
 //! Steps of the fake interfaces: they take as long as `driver_info` says, and fail when it says so.
 
 use async_trait::async_trait;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 
-use super::{Progress, Step, Waiting, current_of, pause};
+use super::{Progress, Step, Waiting, current_of, flow_of, pause};
 use crate::{
     bmc::fake,
     drivers,
@@ -41,12 +41,15 @@ impl Step for Fake {
         Ok(Progress::Done)
     }
 
-    async fn waiting(&self, node: &Node, _cx: &Context) -> Result<Waiting, Failure> {
+    /// A machine that takes longer than any may is given up, as a real one would be.
+    async fn waiting(&self, node: &Node, cx: &Context) -> Result<Waiting, Failure> {
         let step = current_of(node)?;
-        pause::waiting(
-            node,
-            format!("waiting as long as fake_{}_delay in driver_info asks for", step.interface),
-        )
+        let reason = format!("waiting as long as fake_{}_delay in driver_info asks for", step.interface);
+        let latest = deadline(node, cx)?;
+        Ok(match pause::waiting(node, reason)? {
+            Waiting::Pause { reason, until } if until > latest => Waiting::Still { reason, until: latest },
+            waiting => waiting,
+        })
     }
 }
 
@@ -57,11 +60,18 @@ impl Step for ServiceWait {
     }
 
     async fn waiting(&self, node: &Node, cx: &Context) -> Result<Waiting, Failure> {
-        let since = node.provision_updated_at.unwrap_or_else(Utc::now);
         Ok(Waiting::Still {
             reason: "waiting for what never happens, as trigger_servicewait asks for: only abort ends it"
                 .to_owned(),
-            until: since + cx.config.service_timeout(),
+            until: deadline(node, cx)?,
         })
     }
+}
+
+/// Until when the step under way may wait.
+fn deadline(node: &Node, cx: &Context) -> Result<DateTime<Utc>, Failure> {
+    let flow = flow_of(node.provision_state);
+    let flow = flow.ok_or_else(|| Failure::Node("no step is under way".to_owned()))?;
+    let since = node.provision_updated_at.unwrap_or_else(Utc::now);
+    Ok(since + cx.config.callback_timeout_of(flow))
 }

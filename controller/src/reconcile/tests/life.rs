@@ -231,3 +231,59 @@ async fn a_retired_node_that_is_undeployed_stays_manageable() {
     let error = world.ask(id, Verb::Provide).await.unwrap_err().to_string();
     assert!(error.contains("because it is retired"), "{error}");
 }
+
+#[tokio::test]
+async fn the_vifs_of_an_instance_go_with_it_whether_its_end_succeeds_or_not() {
+    let world = World::new().await;
+    for broken in [None, Some("force off")] {
+        let id = world.active().await;
+        let vif = json!({"tenant_vif_port_id": "vif-1", "other": 1}).as_object().unwrap().clone();
+        let mut port = crate::node::Port::new(id, format!("52:54:00:00:00:{:02x}", id.0.as_bytes()[0]));
+        port.internal_info = vif.clone();
+        world.store.create_port(&port).await.unwrap();
+        let group: crate::node::portgroup::Portgroup = serde_json::from_value(json!({
+            "uuid": uuid::Uuid::new_v4(), "node_uuid": id, "mode": "active-backup",
+            "standalone_ports_supported": true, "internal_info": vif,
+        }))
+        .unwrap();
+        world.store.create_resource(&group).await.unwrap();
+        world.machine.lock().broken = broken;
+        world.ask(id, Verb::Undeploy).await.unwrap();
+        let end = if broken.is_some() { ProvisionState::Error } else { ProvisionState::Available };
+        world.reaches(id, end).await;
+        world.machine.lock().broken = None;
+        let port = world.store.port(&port.uuid.to_string()).await.unwrap();
+        assert_eq!(Value::Object(port.internal_info), json!({"other": 1}), "{broken:?}");
+        let groups = world.store.resources::<crate::node::portgroup::Portgroup>(Some(id)).await.unwrap();
+        assert_eq!(Value::Object(groups[0].value.internal_info.clone()), json!({"other": 1}), "{broken:?}");
+    }
+}
+
+#[tokio::test]
+async fn machines_that_never_call_back_are_given_up_at_the_deadline_of_their_state() {
+    let world = World::with(|config| {
+        config.inspect_wait_timeout = 1;
+        config.rescue_callback_timeout = 1;
+        config.clean_callback_timeout = 1;
+    })
+    .await;
+    let slow = json!({"fake_inspect_delay": 60, "fake_rescue_delay": 60, "fake_vendor_delay": 60});
+    let steps = json!({"clean_steps": [{"interface": "vendor", "step": "log_passthrough"}]});
+    let password = json!({"rescue_password": "letmein"});
+    for (verb, arguments, from, failed) in [
+        (Verb::Inspect, json!({}), ProvisionState::Manageable, ProvisionState::InspectFailed),
+        (Verb::Clean, steps, ProvisionState::Manageable, ProvisionState::CleanFailed),
+        (Verb::Rescue, password, ProvisionState::Active, ProvisionState::RescueFailed),
+    ] {
+        let id = world.fake_node(slow.clone()).await;
+        let mut node = world.node(id).await;
+        node.provision_state = from;
+        world.store.update_node(&mut node, None).await.unwrap();
+        world.engine.provision(id, verb, arguments.as_object().unwrap()).await.unwrap();
+        let waits = world.until(id, |node| node.wait_until.is_some()).await;
+        let left = waits.wait_until.unwrap() - chrono::Utc::now();
+        assert!(left.num_seconds() <= 1, "{verb}: {left}");
+        let node = world.reaches(id, failed).await;
+        assert!(node.last_error.as_ref().unwrap().starts_with("Timed out in state"), "{:?}", node.last_error);
+    }
+}

@@ -143,6 +143,11 @@ impl Power for Machine {
                 self.ask("shut down").await?;
                 self.cut_power();
             }
+            PowerAction::ForceRestart | PowerAction::GracefulRestart => {
+                self.ask("restart").await?;
+                self.cut_power();
+                self.start();
+            }
         }
         Ok(Changed::Yes)
     }

@@ -56,17 +56,30 @@ async fn a_restart_ends_a_power_change_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_machine_that_may_not_be_off_is_not_powered_off() {
+async fn a_machine_that_may_not_be_off_is_restarted_and_not_powered_off() {
     let world = World::new().await;
     let id = world.available().await;
-    let keep_on = |node: &mut Node| {
+    let set = |node: &mut Node| {
         node.disable_power_off = true;
         Ok(())
     };
-    world.engine.edit(id, keep_on).await.unwrap();
-    for target in [PowerTarget::Off, PowerTarget::Reboot, PowerTarget::SoftOff] {
-        assert!(matches!(world.engine.power(id, target).await, Err(RequestError::Invalid(_))));
+    world.engine.edit(id, set).await.unwrap();
+    for target in [PowerTarget::Off, PowerTarget::SoftOff] {
+        let refused = world.engine.power(id, target).await.unwrap_err();
+        assert!(matches!(refused, RequestError::InUse(_)), "{refused}");
+        assert_eq!(refused.to_string(), format!("Failed to set node power state to {target}."));
     }
     world.engine.power(id, PowerTarget::On).await.unwrap();
-    world.until(id, |node| node.power_state == Some(PowerState::On)).await;
+    world
+        .until(id, |node| node.power_state == Some(PowerState::On) && node.target_power_state.is_none())
+        .await;
+    for target in [PowerTarget::Reboot, PowerTarget::SoftReboot] {
+        world.machine.lock().asked.clear();
+        world.engine.power(id, target).await.unwrap();
+        let node = world.until(id, |node| node.target_power_state.is_none()).await;
+        assert_eq!((node.power_state, node.last_error), (Some(PowerState::On), None), "{target}");
+        let asked = world.machine.lock().asked.clone();
+        assert!(asked.iter().any(|asked| asked == "restart"), "{asked:?}");
+        assert!(!asked.iter().any(|asked| asked == "force off" || asked == "shut down"), "{asked:?}");
+    }
 }
