@@ -11,6 +11,7 @@ use super::{
     access::{Identity, Viewer},
     version::{MINIMUM, Version},
 };
+use crate::reconcile::Engine;
 
 /// The version a request is answered in, and the URL its client reaches us by.
 #[derive(Clone, Debug)]
@@ -51,6 +52,11 @@ fn host(parts: &Parts, state: &State) -> String {
 }
 
 impl Context {
+    /// The engine, asked by who sent the request.
+    pub(super) fn engine(&self, state: &State) -> Engine {
+        state.engine.on_behalf_of(self.viewer.asker())
+    }
+
     /// URL of an API path below `/v1/`.
     pub(super) fn url(&self, path: &str) -> String {
         format!("{}/v1/{path}", self.base)

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     drivers::{self, DriverError, KINDS},
-    node::{Node, ProvisionState},
+    node::{Node, ProvisionState, network_data},
 };
 
 /// Fields a patch may change, in the order of Ironic's message.
@@ -222,7 +222,11 @@ fn set(node: &mut Node, field: &str, value: Value) -> Result<(), String> {
         "properties" => node.properties = dictionary(field, value)?,
         "instance_info" => node.instance_info = dictionary(field, value)?,
         "extra" => node.extra = dictionary(field, value)?,
-        "network_data" => node.network_data = dictionary(field, value)?,
+        "network_data" => {
+            let data = dictionary(field, value)?;
+            network_data::check(&data).map_err(|problem| format!("Invalid network_data: {problem}"))?;
+            node.network_data = data;
+        }
         "instance_uuid" => node.instance_uuid = uuid(field, value)?.map(|uuid| uuid.to_string()),
         "instance_name" => node.instance_name = text(field, value, 255)?,
         "resource_class" => node.resource_class = text(field, value, 80)?,

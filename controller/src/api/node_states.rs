@@ -26,7 +26,7 @@ use super::{
     value::text,
     version::Version,
 };
-use crate::node::{Node, PowerTarget, ProvisionState, Verb};
+use crate::node::{Node, PowerTarget, ProvisionState, Verb, runbook::Runbook};
 
 const STATES: &[&str] = &[
     "console_enabled",
@@ -123,10 +123,11 @@ async fn provision(
     if let Some(config_drive) = arguments.get("configdrive") {
         refuse_newer_form(config_drive, verb, context.version)?;
     }
+    check_runbook(&state, &node, &arguments, context.version).await?;
     if matches!(verb, Verb::Rebuild | Verb::Undeploy) {
         refuse_protected(&node)?;
     }
-    let engine = state.engine.clone();
+    let engine = context.engine(&state);
     to_the_end(async move { Ok(engine.provision(node.uuid, verb, &arguments).await?) }).await?;
     Ok(accepted(&context, &ident))
 }
@@ -176,6 +177,33 @@ fn arguments(
     Ok(body)
 }
 
+/// Since 1.112 a runbook names the traits of the nodes that it is for; to older clients its name is one.
+async fn check_runbook(
+    state: &State,
+    node: &Node,
+    arguments: &Map<String, Value>,
+    version: Version,
+) -> Result<(), ApiError> {
+    let Some(ident) = arguments.get("runbook").and_then(Value::as_str) else { return Ok(()) };
+    let runbook = state.store.resource::<Runbook>(ident).await?.value;
+    let wanted = if version.has(112) { runbook.traits } else { vec![runbook.name] };
+    if wanted.is_empty() {
+        return Err(ApiError::bad(format!(
+            "Runbook {} has no traits configured. Please ask an administrator to add traits to the runbook.",
+            runbook.uuid
+        )));
+    }
+    if wanted.iter().any(|name| node.traits.contains(name)) {
+        return Ok(());
+    }
+    Err(ApiError::bad(format!(
+        "This runbook has not been approved for use on this node {}. The node does not have any of its traits ({}): ask \
+         an administrator to add one to the node.",
+        node.uuid,
+        wanted.join(", ")
+    )))
+}
+
 /// Which config drives a client of that version may send; Ironic answers 400.
 fn refuse_newer_form(config_drive: &Value, verb: Verb, version: Version) -> Result<(), ApiError> {
     let (since, what) = match config_drive {
@@ -214,7 +242,7 @@ async fn power(
     if matches!(node.provision_state, ProvisionState::Cleaning | ProvisionState::CleanWait) {
         return Err(invalid_state(&target, &node, node.provision_state.as_str()));
     }
-    let engine = state.engine.clone();
+    let engine = context.engine(&state);
     to_the_end(async move { Ok(engine.power_within(node.uuid, power, timeout).await?) }).await?;
     Ok(accepted(&context, &ident))
 }
@@ -246,7 +274,7 @@ async fn enter_maintenance(
     let reason = body.object()?.remove("reason").unwrap_or_default();
     let reason = text("reason", reason, 4096).map_err(ApiError::bad)?;
     let node = find(&state, &context, &ident).await?;
-    edit(&state, node.uuid, move |node| {
+    edit(&state, &context, node.uuid, move |node| {
         set_maintenance(node, true, reason);
         Ok(())
     })
@@ -260,7 +288,7 @@ async fn leave_maintenance(
     Path(ident): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let node = find(&state, &context, &ident).await?;
-    edit(&state, node.uuid, |node| {
+    edit(&state, &context, node.uuid, |node| {
         set_maintenance(node, false, None);
         Ok(())
     })

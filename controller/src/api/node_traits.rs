@@ -128,7 +128,7 @@ async fn change(
     change: impl FnOnce(&mut Node) -> Result<(), ApiError> + Send + 'static,
 ) -> Result<Node, ApiError> {
     let node = find(state, context, ident).await?;
-    edit(state, node.uuid, move |node| {
+    edit(state, context, node.uuid, move |node| {
         change(node)?;
         node.traits.sort_unstable();
         node.traits.dedup();

@@ -141,7 +141,7 @@ async fn listing(
     let columns = columns.names;
     let nodes = match filter {
         Some(filter) => {
-            let secret = ["driver_info", "instance_info"];
+            let secret = ["driver_info", "instance_info", "driver_internal_info"];
             state
                 .store
                 .page_of_nodes(&NodeQuery {
@@ -300,7 +300,7 @@ async fn change(
     } else {
         None
     };
-    let node = edit(&state, node.uuid, move |node| {
+    let node = edit(&state, &context, node.uuid, move |node| {
         patch.apply(node)?;
         if let Some(parent) = parent {
             node.parent_node = parent;
@@ -363,10 +363,11 @@ pub(super) fn refuse_protected(node: &Node) -> Result<(), ApiError> {
 /// Changes a node through the engine; a refusal of `change` is the answer.
 pub(super) async fn edit(
     state: &State,
+    context: &Context,
     node: NodeId,
     change: impl FnOnce(&mut Node) -> Result<(), ApiError> + Send + 'static,
 ) -> Result<Node, ApiError> {
-    let engine = state.engine.clone();
+    let engine = context.engine(state);
     to_the_end(async move {
         let refusal: Arc<OnceLock<ApiError>> = Arc::default();
         let slot = Arc::clone(&refusal);

@@ -1,5 +1,7 @@
 //! Deploy templates: lists of steps that a deploy runs on nodes with a trait of the template's name.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -27,7 +29,7 @@ pub struct DeployTemplate {
 }
 
 /// One step of a deploy template.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct TemplateStep {
     /// `bios`, `deploy`, …
     pub interface: String,
@@ -37,6 +39,17 @@ pub struct TemplateStep {
     pub args: Dictionary,
     /// Higher ones run first; 0 means that a step which would run does not.
     pub priority: u32,
+}
+
+/// Without the arguments: they may hold secrets.
+impl fmt::Debug for TemplateStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TemplateStep")
+            .field("interface", &self.interface)
+            .field("step", &self.step)
+            .field("priority", &self.priority)
+            .finish_non_exhaustive()
+    }
 }
 
 impl DeployTemplate {

@@ -12,6 +12,7 @@ pub mod inspection_rule;
 pub mod inventory;
 pub mod named_steps;
 pub mod names;
+pub mod network_data;
 pub mod plan;
 pub mod portgroup;
 pub mod raid;

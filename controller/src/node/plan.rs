@@ -5,6 +5,8 @@ mod given;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -72,7 +74,7 @@ pub enum Flow {
 }
 
 /// One step of a plan, in the form of Ironic's `deploy_steps`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlannedStep {
     /// `deploy`, `bios`, `raid`, …
     pub interface: String,
@@ -96,6 +98,18 @@ pub struct PlannedStep {
     /// The plan is aborted when this step has ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub abort_after: bool,
+}
+
+/// Without the arguments: they may hold secrets.
+impl fmt::Debug for PlannedStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PlannedStep")
+            .field("interface", &self.interface)
+            .field("step", &self.step)
+            .field("priority", &self.priority)
+            .field("abort_after", &self.abort_after)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Steps that need no interface: the controller itself runs them.

@@ -1,5 +1,7 @@
 //! Runbooks: named lists of steps that an operator runs by cleaning or servicing a node.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -39,7 +41,7 @@ pub struct Runbook {
 }
 
 /// One step of a runbook.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunbookStep {
     /// `bios`, `deploy`, …
     pub interface: String,
@@ -49,6 +51,17 @@ pub struct RunbookStep {
     pub args: Dictionary,
     /// Lower ones run first.
     pub order: u32,
+}
+
+/// Without the arguments: they may hold secrets.
+impl fmt::Debug for RunbookStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunbookStep")
+            .field("interface", &self.interface)
+            .field("step", &self.step)
+            .field("order", &self.order)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Runbook {

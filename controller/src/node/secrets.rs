@@ -34,9 +34,17 @@ pub(crate) fn is_secret(name: &str) -> bool {
     SECRET_NAMES.contains(&name.as_str()) || SECRET_PARTS.iter().any(|part| name.contains(part))
 }
 
-/// The dictionary as an answer may show it.
+/// The dictionary as an answer may show it. Settings of firmware come as `{"name": …, "value": …}`.
 pub(crate) fn masked(dictionary: &Dictionary) -> Dictionary {
-    dictionary.iter().map(|(name, value)| (name.clone(), masked_value(name, value))).collect()
+    let names_secret = dictionary.get("name").and_then(Value::as_str).is_some_and(is_secret);
+    let shown = |(name, value): (&String, &Value)| {
+        let value = match names_secret && name == "value" && !value.is_null() {
+            true => MASK.into(),
+            false => masked_value(name, value),
+        };
+        (name.clone(), value)
+    };
+    dictionary.iter().map(shown).collect()
 }
 
 /// The value of that name as an answer may show it.

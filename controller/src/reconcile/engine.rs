@@ -28,7 +28,7 @@ use crate::{
     config_drive::ConfigDrives,
     image::Images,
     node::ProvisionState,
-    store::{NodeFilter, Store, StoreError},
+    store::{HistoryEvent, NodeFilter, Store, StoreError},
 };
 
 /// What an engine is made of.
@@ -59,6 +59,17 @@ pub struct Deps {
 #[derive(Clone)]
 pub struct Engine {
     pub(super) inner: Arc<Inner>,
+    /// For whom it is held.
+    asker: Arc<Asker>,
+}
+
+/// Who asks for something, as the history tells it. Empty: the controller itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asker {
+    /// The user's id, else its name.
+    pub user: Option<String>,
+    /// The project's id.
+    pub project: Option<String>,
 }
 
 pub(super) struct Inner {
@@ -102,10 +113,23 @@ impl Engine {
         });
         inner.tasks.spawn(schedule(Arc::clone(&inner)));
         watch::start(&inner);
-        let engine = Self { inner };
+        let engine = Self { inner, asker: Arc::default() };
         engine.resume_allocations().await?;
         engine.resume_changes().await?;
         Ok(engine)
+    }
+
+    /// A handle whose requests are of that one.
+    #[must_use]
+    pub fn on_behalf_of(&self, asker: Asker) -> Self {
+        Self { inner: Arc::clone(&self.inner), asker: Arc::new(asker) }
+    }
+
+    /// Says which controller writes a line of history, and who asked for what it tells.
+    pub(super) fn signed(&self, mut event: HistoryEvent) -> HistoryEvent {
+        event.details.user.clone_from(&self.asker.user);
+        event.details.project.clone_from(&self.asker.project);
+        event.by(&self.inner.cx.hostname)
     }
 
     /// The conductor group that this controller works for.

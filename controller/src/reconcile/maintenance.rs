@@ -3,7 +3,7 @@
 use super::error::RequestError;
 use crate::{
     drivers,
-    node::{Node, Verb, events},
+    node::{Node, ProvisionState, Verb, events},
     store::HistoryEvent,
 };
 
@@ -14,6 +14,12 @@ pub(super) fn check_verb(node: &Node, verb: Verb) -> Result<(), RequestError> {
         Verb::Inspect => (None, Some("inspect")),
         Verb::Rescue => (Some("rescuing"), Some("rescue")),
         Verb::Unrescue => (Some("unrescuing"), Some("rescue")),
+        Verb::Abort if node.provision_state == ProvisionState::ServiceFailed && node.maintenance => {
+            return Err(RequestError::InUse(format!(
+                "Can not abort service on node \"{}\" while it is in maintenance mode. Take it out of maintenance first.",
+                node.uuid
+            )));
+        }
         _ => return Ok(()),
     };
     if let (Some(operation), true) = (operation, node.maintenance) {

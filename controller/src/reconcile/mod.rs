@@ -37,7 +37,7 @@ mod watch;
 
 pub use config::Config;
 pub use context::OpenBmc;
-pub use engine::{Deps, Engine};
+pub use engine::{Asker, Deps, Engine};
 pub(crate) use error::sentence;
 pub use error::{RequestError, Validation};
 pub use hardware::Change;

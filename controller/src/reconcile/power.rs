@@ -78,7 +78,7 @@ impl Engine {
             error: node.last_error.clone(),
             ..HistoryEvent::noted(&node, events::POWER, format!("Power state change to \"{target}\" ended"))
         };
-        let event = event.by(&self.inner.cx.hostname);
+        let event = self.signed(event);
         if let Err(error) = self.inner.cx.store.update_node(&mut node, Some(&event)).await {
             tracing::error!(node = %node.uuid, error = sentence(&error), "the power state could not be stored");
         }

@@ -74,7 +74,7 @@ impl Engine {
             _ => Vec::new(),
         };
         steps::begin(&mut node, verb, &arguments, &templates)?;
-        let event = HistoryEvent::moved(&node, transition.next, None).by(&self.inner.cx.hostname);
+        let event = self.signed(HistoryEvent::moved(&node, transition.next, None));
         node.provision_state = transition.next;
         node.target_provision_state = transition.target;
         node.provision_updated_at = Some(event.time);
@@ -113,7 +113,7 @@ impl Engine {
         if before.instance_uuid.is_some() && node.instance_uuid.is_none() {
             allocations::forget(&self.inner.cx, &mut node).await?;
         }
-        let event = maintenance::changed(&before, &node).map(|event| event.by(&self.inner.cx.hostname));
+        let event = maintenance::changed(&before, &node).map(|event| self.signed(event));
         self.inner.cx.store.update_node(&mut node, event.as_ref()).await?;
         drop(guard);
         self.poke(node.uuid);

@@ -2,6 +2,7 @@
 
 use bessemer_proto::ids::NodeId;
 use chrono::Utc;
+use serde_json::Value;
 
 use super::{
     HistoryEvent, Store, StoreError, columns, corrupt,
@@ -9,6 +10,11 @@ use super::{
     history, not_found,
 };
 use crate::node::{Dictionary, Node};
+
+/// Plans in `driver_internal_info`: the arguments of their steps may be secrets.
+const PLANS: [&str; 3] = ["deploy_steps", "clean_steps", "service_steps"];
+/// What their arguments are sealed for.
+const STEPS: &str = "steps";
 
 /// What of a node's row is not made of columns.
 struct Sealed {
@@ -96,7 +102,15 @@ impl Store {
                 .seal(&uuid, column, &text)
                 .map_err(|_| StoreError::Sealed { what: "Node", ident: uuid.clone() })
         };
-        let bare = Node { driver_info: Dictionary::new(), instance_info: Dictionary::new(), ..node.clone() };
+        let mut bare =
+            Node { driver_info: Dictionary::new(), instance_info: Dictionary::new(), ..node.clone() };
+        for arguments in step_arguments(&mut bare.driver_internal_info) {
+            if let Value::Object(plain) = &*arguments
+                && !plain.is_empty()
+            {
+                *arguments = Value::String(seal(STEPS, plain)?);
+            }
+        }
         Ok(Sealed {
             document: serde_json::to_string(&bare).map_err(corrupt("Node", &uuid))?,
             driver_info: seal("driver_info", &node.driver_info)?,
@@ -107,7 +121,7 @@ impl Store {
     /// The node of a row: uuid, version, document and, when they are asked for, driver_info and instance_info.
     pub(super) fn node_of(&self, row: &Row, with_secrets: bool) -> Result<Node, StoreError> {
         let uuid = row.text(0)?;
-        let unseal = |column: &'static str, sealed| -> Result<Dictionary, StoreError> {
+        let unseal = |column: &'static str, sealed: &str| -> Result<Dictionary, StoreError> {
             let plain = self
                 .inner
                 .sealer
@@ -120,6 +134,12 @@ impl Store {
         if with_secrets {
             node.driver_info = unseal("driver_info", row.text(3)?)?;
             node.instance_info = unseal("instance_info", row.text(4)?)?;
+        }
+        for arguments in step_arguments(&mut node.driver_internal_info) {
+            if let Value::String(sealed) = &*arguments {
+                let plain = if with_secrets { unseal(STEPS, sealed)? } else { Dictionary::new() };
+                *arguments = Value::Object(plain);
+            }
         }
         Ok(node)
     }
@@ -149,6 +169,16 @@ impl Store {
             Some(_) => StoreError::Conflict { what: "Node", ident: node.uuid.to_string() },
         })
     }
+}
+
+/// The arguments of all planned steps.
+fn step_arguments(internal: &mut Dictionary) -> impl Iterator<Item = &mut Value> {
+    internal
+        .iter_mut()
+        .filter(|(name, _)| PLANS.contains(&name.as_str()))
+        .filter_map(|(_, plan)| plan.as_array_mut())
+        .flatten()
+        .filter_map(|step| step.get_mut("args"))
 }
 
 /// Asked before a row that hangs on the node is written, so that a missing node is told apart by type.

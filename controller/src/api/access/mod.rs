@@ -38,6 +38,7 @@ use self::policy::allows;
 use super::{State, error::ApiError};
 use crate::{
     node::Node,
+    reconcile::Asker,
     store::{NodeFilter, StoreError},
 };
 
@@ -66,6 +67,12 @@ impl Viewer {
     /// Who may see everything, for answers to ramdisks: they prove themselves in their own way.
     pub(super) fn everybody() -> Self {
         Self::new(Identity::everybody())
+    }
+
+    /// Whom the history names.
+    pub(super) fn asker(&self) -> Asker {
+        let Identity { user, user_id, project_id, .. } = &*self.identity;
+        Asker { user: user_id.clone().or_else(|| user.clone()), project: project_id.clone() }
     }
 
     /// Whether an action that needs no object may be done.

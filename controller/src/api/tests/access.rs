@@ -335,3 +335,32 @@ async fn listings_can_be_of_one_project_and_of_another_only_for_who_sees_all() {
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
     }
 }
+
+#[tokio::test]
+async fn the_history_names_who_asked() {
+    let controller = Controller::start().await;
+    controller.owned("n", "blue", "green").await;
+    let ann = Identity { user_id: Some("id-ann".into()), ..user("blue", ADMIN) };
+    let answer =
+        controller.send_as(&ann, Method::PUT, "/v1/nodes/n/maintenance", json!({"reason": "disk"})).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED);
+    let desk = Identity::system(Some("desk"), SystemRole::Admin);
+    let answer = controller.send_as(&desk, Method::DELETE, "/v1/nodes/n/maintenance", Value::Null).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED);
+    let target = json!({"target": "manage"});
+    let answer = controller.send_as(&ann, Method::PUT, "/v1/nodes/n/states/provision", target).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{answer:?}");
+    let history = controller.get("/v1/nodes/n/history?detail=true").await.body;
+    let found: Vec<_> = history["history"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| (event["event"].as_str().unwrap(), event["user"].clone(), event["project"].clone()))
+        .collect();
+    let wanted = [
+        ("Maintenance set: disk", json!("id-ann"), json!("blue")),
+        ("Maintenance unset", json!("desk"), Value::Null),
+        ("Provision state changed from \"available\" to \"manageable\"", json!("id-ann"), json!("blue")),
+    ];
+    assert_eq!(found, wanted);
+}

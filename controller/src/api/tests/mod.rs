@@ -13,6 +13,7 @@ mod openapi;
 mod ports;
 mod ramdisk;
 mod recorded;
+mod secrets;
 mod states;
 mod versions;
 mod vifs;

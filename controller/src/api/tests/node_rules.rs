@@ -133,3 +133,64 @@ async fn filters_that_cannot_match_are_refused() {
     let fault = controller.get("/v1/nodes?fault=rescue%20abort%20failure").await;
     assert_eq!((fault.status, fault.body), (StatusCode::OK, json!({"nodes": []})));
 }
+
+#[tokio::test]
+async fn network_data_must_be_what_a_ramdisk_can_read() {
+    let controller = Controller::start().await;
+    controller.node("n", ProvisionState::Available).await;
+    let answer = patch(&controller, "/network_data", json!({"a": 1})).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert_eq!(answer.fault(), "Invalid network_data: 'links' is a required property");
+    let made = json!({"driver": "redfish", "network_data": {"links": [5]}});
+    assert_eq!(controller.send(Method::POST, "/v1/nodes", made).await.status, StatusCode::BAD_REQUEST);
+    let good = json!({"links": [], "networks": [], "services": [{"type": "dns", "address": "192.0.2.53"}]});
+    for value in [good, json!({})] {
+        let answer = patch(&controller, "/network_data", value.clone()).await;
+        assert_eq!((answer.status, &answer.body["network_data"]), (StatusCode::OK, &value));
+    }
+}
+
+#[tokio::test]
+async fn a_runbook_is_for_nodes_with_its_traits_and_to_old_clients_for_those_with_its_name() {
+    let controller = Controller::start().await;
+    controller.node("n", ProvisionState::Manageable).await;
+    let steps = json!([{"interface": "power", "step": "power_on", "args": {}, "order": 1}]);
+    let made = json!({"name": "CUSTOM_BOOK", "steps": steps});
+    let made = controller.send(Method::POST, "/v1/runbooks", made).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+    let clean = async |version: &str| {
+        let body = json!({"target": "clean", "runbook": "CUSTOM_BOOK"});
+        controller.send_at(version, Method::PUT, "/v1/nodes/n/states/provision", body).await
+    };
+    let old = clean("1.111").await;
+    assert!(old.fault().contains("has not been approved for use on this node"), "{old:?}");
+    let none = clean("1.112").await;
+    assert!(none.fault().ends_with("Please ask an administrator to add traits to the runbook."), "{none:?}");
+    let put = async |path: &str| {
+        let answer = controller.send(Method::PUT, path, Value::Null).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT, "{path}: {answer:?}");
+    };
+    put("/v1/runbooks/CUSTOM_BOOK/traits/CUSTOM_GPU").await;
+    put("/v1/nodes/n/traits/CUSTOM_BOOK").await;
+    let other = clean("1.112").await;
+    assert!(other.fault().contains("any of its traits (CUSTOM_GPU)"), "{other:?}");
+    put("/v1/nodes/n/traits/CUSTOM_GPU").await;
+    assert_eq!(clean("1.112").await.status, StatusCode::ACCEPTED);
+}
+
+#[tokio::test]
+async fn a_failed_service_is_not_aborted_in_maintenance() {
+    let controller = Controller::start().await;
+    let mut node = controller.node("n", ProvisionState::ServiceFailed).await;
+    node.maintenance = true;
+    controller.state.store.update_node(&mut node, None).await.unwrap();
+    let abort = async || {
+        controller.send(Method::PUT, "/v1/nodes/n/states/provision", json!({"target": "abort"})).await
+    };
+    let refused = abort().await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    assert!(refused.fault().starts_with("Can not abort service on node"), "{}", refused.fault());
+    assert_eq!(patch(&controller, "/maintenance", false.into()).await.status, StatusCode::OK);
+    assert_eq!(abort().await.status, StatusCode::ACCEPTED);
+    assert_eq!(controller.get("/v1/nodes/n").await.body["provision_state"], "active");
+}

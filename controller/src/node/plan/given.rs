@@ -1,5 +1,7 @@
 //! Steps as a request names them.
 
+use std::fmt;
+
 use serde_json::{Map, Value};
 
 use super::INTERFACES;
@@ -10,7 +12,7 @@ const MAX_STEPS: usize = 255;
 const MAX_NAME: usize = 255;
 
 /// One step that somebody asked for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct GivenStep {
     /// `deploy`, `bios`, `raid`, …
     pub interface: String,
@@ -20,6 +22,17 @@ pub struct GivenStep {
     pub args: Dictionary,
     /// In deploys: where it runs; 0 means that a step which would run does not.
     pub priority: u32,
+}
+
+/// Without the arguments: they may hold secrets.
+impl fmt::Debug for GivenStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GivenStep")
+            .field("interface", &self.interface)
+            .field("step", &self.step)
+            .field("priority", &self.priority)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Which keys a step has.

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::{context::Context, deploy, error::Failure, outcome::Outcome};
+use super::{context::Context, deploy, error::Failure, hardware_cache, outcome::Outcome};
 use crate::{
     drivers,
     node::{
@@ -140,7 +140,11 @@ pub(crate) async fn work(flow: Flow, node: &mut Node, cx: &Context) -> Result<Ou
     }
     match flow {
         Flow::Deploy => deploy::finish(node)?,
-        Flow::Clean | Flow::Service => forget(node),
+        Flow::Clean | Flow::Service => {
+            forget(node);
+            // The steps may have changed settings and versions.
+            hardware_cache::refresh(node, &cx.bmc(node)?, cx).await;
+        }
     }
     Ok(Outcome::done())
 }

@@ -171,6 +171,9 @@ async fn a_step_that_fails_after_it_began_leaves_a_fault() {
     ask_with(&world, id, Verb::Service, steps).await.unwrap();
     let node = world.reaches(id, ProvisionState::ServiceFailed).await;
     assert_eq!((node.maintenance, node.fault.as_deref()), (true, Some("service failure")));
+    let refused = world.ask(id, Verb::Abort).await;
+    assert!(matches!(refused, Err(RequestError::InUse(_))), "who repaired it says so first");
+    set(&world, id, |node| node.maintenance = false).await;
     world.ask(id, Verb::Abort).await.unwrap();
     let node = world.node(id).await;
     assert_eq!((node.provision_state, node.target_provision_state), (ProvisionState::Active, None));
