@@ -90,7 +90,13 @@ impl NodePatch {
             changed.interfaces.clear();
         }
         for (field, value) in after {
-            if before.get(&field) != Some(&value) {
+            if before.get(&field) == Some(&value) {
+                continue;
+            }
+            if field == "name" {
+                let refusal = format!("Node {}: Cannot change name to invalid name", node.label());
+                changed.name = name(value, &refusal).map_err(ApiError::bad)?;
+            } else {
                 set(&mut changed, &field, value).map_err(ApiError::bad)?;
             }
         }
@@ -216,7 +222,7 @@ fn set(node: &mut Node, field: &str, value: Value) -> Result<(), String> {
                 node.uuid = bessemer_proto::ids::NodeId(given);
             }
         }
-        "name" => node.name = name(value)?,
+        "name" => node.name = name(value, "Cannot create node with invalid name")?,
         "driver" => node.driver = text(field, value, 255)?.ok_or("A node must have a driver.")?,
         "driver_info" => node.driver_info = dictionary(field, value)?,
         "properties" => node.properties = dictionary(field, value)?,

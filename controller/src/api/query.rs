@@ -17,11 +17,16 @@ use super::{
     version::Version,
 };
 
+/// Of most listings.
+pub(super) const DETAIL_SINCE: u16 = 43;
+
 /// The arguments of a query string. Handlers take what they know; [`Query::finish`] refuses the rest.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Query {
     arguments: BTreeMap<String, String>,
     taken: Vec<(&'static str, String)>,
+    /// The minor version since when `detail` may be asked for.
+    detail_since: u16,
 }
 
 /// Which part of a listing is asked for.
@@ -55,7 +60,7 @@ impl FromRequestParts<State> for Query {
     async fn from_request_parts(parts: &mut Parts, _: &State) -> Result<Self, ApiError> {
         let raw = parts.uri.query().unwrap_or_default();
         let arguments = form_urlencoded::parse(raw.as_bytes()).into_owned().collect();
-        Ok(Self { arguments, taken: Vec::new() })
+        Ok(Self { arguments, taken: Vec::new(), detail_since: DETAIL_SINCE })
     }
 }
 
@@ -63,6 +68,11 @@ impl Query {
     /// An argument that the path gives.
     pub(super) fn preset(&mut self, name: &'static str, value: String) {
         self.arguments.insert(name.to_owned(), value);
+    }
+
+    /// `detail` came with another version than elsewhere.
+    pub(super) fn detail_came_with(&mut self, minor: u16) {
+        self.detail_since = minor;
     }
 
     /// Whether there is such an argument that nobody took yet.
@@ -109,7 +119,7 @@ impl Query {
         }
         let detail = self.boolean("detail")?;
         if let Some(detail) = detail
-            && !version.has(43)
+            && !version.has(self.detail_since)
         {
             let word = if detail { "True" } else { "False" };
             return Err(ApiError::bad(format!("Invalid query parameter ?detail={word} received.")));

@@ -56,7 +56,9 @@ async fn root(context: Context) -> Json<Value> {
 async fn v1(context: Context) -> Json<Map<String, Value>> {
     let mut document = Map::new();
     document.insert("id".into(), "v1".into());
-    document.insert("links".into(), json!([{"href": context.url(""), "rel": "self"}]));
+    let description =
+        json!({"href": context.url("openapi.json"), "rel": "describedby", "type": "application/json"});
+    document.insert("links".into(), json!([{"href": context.url(""), "rel": "self"}, description]));
     document.insert(
         "media_types".into(),
         json!({"base": "application/json", "type": "application/vnd.openstack.ironic.v1+json"}),

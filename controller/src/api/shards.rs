@@ -15,9 +15,13 @@ pub(super) fn routes() -> Router<State> {
 async fn list(Extract(state): Extract<State>, query: Query) -> Result<Json<Value>, ApiError> {
     query.finish()?;
     let mut counts = BTreeMap::<String, u64>::new();
-    for shard in state.store.nodes(&NodeFilter::default()).await?.into_iter().filter_map(|node| node.shard) {
-        *counts.entry(shard).or_default() += 1;
+    for node in state.store.nodes(&NodeFilter::default()).await? {
+        // Ironic's word for nodes without a shard.
+        *counts.entry(node.shard.unwrap_or_else(|| "None".to_owned())).or_default() += 1;
     }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    // As in Ironic the largest first.
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     let shards: Vec<_> = counts.iter().map(|(name, count)| json!({"name": name, "count": count})).collect();
     Ok(Json(json!({"shards": shards})))
 }

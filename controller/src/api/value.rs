@@ -69,10 +69,11 @@ pub(super) fn uuid(field: &str, value: Value) -> Result<Option<Uuid>, String> {
     }
 }
 
-/// A node's name (characters that need no escape in a URL, not a UUID, not a path of the API), or nothing.
-pub(super) fn name(value: Value) -> Result<Option<String>, String> {
+/// A node's name (characters that need no escape in a URL, not a UUID, not a path of the API), or nothing. `refusal` is
+/// how the message about another one begins.
+pub(super) fn name(value: Value, refusal: &str) -> Result<Option<String>, String> {
     let Some(name) = text("name", value, MAX_NAME)? else { return Ok(None) };
-    check_name(&name)?;
+    check_name(&name, refusal)?;
     Ok(Some(name))
 }
 
@@ -109,7 +110,8 @@ pub(super) fn mac_address(value: &Value) -> Result<String, String> {
     if valid && groups.len() == 6 {
         return Ok(groups.join(":").to_ascii_lowercase());
     }
-    Err(format!("Expected a MAC address but received {}.", shortened(&value.to_string())))
+    let given = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    Err(format!("Expected valid MAC address for address: {}", shortened(&given)))
 }
 
 /// A sentence about a value of another type.
@@ -137,11 +139,11 @@ mod tests {
     #[test]
     fn names() {
         for good in ["node-0", "a.b_c~d", "1"] {
-            assert_eq!(name(good.into()), Ok(Some(good.to_owned())));
+            assert_eq!(name(good.into(), "Not"), Ok(Some(good.to_owned())));
         }
         let bad = ["", "a b", "a/b", "é", "..", "detail", "11111111-1111-4111-8111-111111111111"];
         for bad in bad {
-            assert!(name(bad.into()).is_err(), "{bad:?}");
+            assert!(name(bad.into(), "Not").is_err(), "{bad:?}");
         }
     }
 

@@ -37,6 +37,8 @@ pub struct Bmc {
     pub bios: Option<Arc<dyn BiosSettings>>,
     /// Which firmware the machine has.
     pub firmware: Option<Arc<dyn FirmwareInventory>>,
+    /// Who made the machine, and how it is.
+    pub overview: Option<Arc<dyn Overview>>,
 }
 
 impl Bmc {
@@ -53,6 +55,7 @@ impl Bmc {
             indicators: None,
             bios: None,
             firmware: None,
+            overview: None,
         }
     }
 }
@@ -125,6 +128,28 @@ pub trait BootDevice: Send + Sync {
     async fn current(&self) -> Result<Option<(BootSource, bool)>, BmcError>;
     /// What may be chosen.
     async fn supported(&self) -> Result<Vec<BootSource>, BmcError>;
+}
+
+/// How a machine is, as its BMC sums it up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Well.
+    Ok,
+    /// Something wants attention.
+    Warning,
+    /// Something is broken.
+    Critical,
+}
+
+words!(Health { Ok = "OK", Warning = "Warning", Critical = "Critical" });
+
+/// What a BMC says of its machine as a whole.
+#[async_trait]
+pub trait Overview: Send + Sync {
+    /// Who made it; `None` when the BMC does not say.
+    async fn vendor(&self) -> Result<Option<String>, BmcError>;
+    /// How it is; `None` when the BMC does not say.
+    async fn health(&self) -> Result<Option<Health>, BmcError>;
 }
 
 /// UEFI or BIOS.

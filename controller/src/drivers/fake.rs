@@ -22,6 +22,6 @@ const INTERFACES: &[Interface] = &[
     of("power", &["fake"]),
     of("raid", &["fake", "no-raid"]),
     of("rescue", &["fake", "no-rescue"]),
-    of("storage", &["noop", "fake"]),
+    Interface { kind: "storage", default: "noop", enabled: &["fake", "noop"] },
     of("vendor", &["fake", "no-vendor"]),
 ];

@@ -28,12 +28,12 @@ const RESERVED_NAMES: &[&str] = &[
 ];
 
 /// Refuses what cannot be the name of a node; the error is a sentence.
-pub fn check_name(name: &str) -> Result<(), String> {
+pub fn check_name(name: &str, refusal: &str) -> Result<(), String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~');
     let is_long = name.chars().count() > MAX_NAME;
     if is_long || name.is_empty() || !name.chars().all(allowed) || name.chars().all(|c| c == '.') {
         let name: String = name.chars().take(64).collect();
-        return Err(format!("Cannot use the invalid name '{name}' for a node."));
+        return Err(format!("{refusal} '{name}'"));
     }
     if name.parse::<Uuid>().is_ok() {
         return Err(format!("Cannot use the name '{name}' for a node: it is a UUID."));

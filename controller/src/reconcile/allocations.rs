@@ -26,6 +26,8 @@ use crate::{
 
 /// Ironic tries three times, a second apart.
 const ATTEMPTS: u32 = 3;
+/// In `instance_info`: the traits that were asked for. Ironic's name.
+const TRAITS: &str = "traits";
 const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
 
 impl Resource for Allocation {
@@ -117,8 +119,7 @@ impl Engine {
         if let Some(problem) = allocation.release_problem(&node) {
             return Err(RequestError::InUse(problem));
         }
-        node.allocation_uuid = None;
-        node.instance_uuid = None;
+        take_back(&mut node);
         Ok(store.update_node(&mut node, None).await?)
     }
 
@@ -222,7 +223,7 @@ impl Engine {
         if !allocation.fits(&node) {
             return Ok(Attempt::Unfit);
         }
-        match give(cx, &mut node, allocation.uuid).await {
+        match give(cx, &mut node, allocation).await {
             Ok(()) => Ok(Attempt::Taken),
             Err(StoreError::Conflict { .. }) => Ok(Attempt::Busy),
             Err(error) => Err(error),
@@ -250,7 +251,7 @@ impl Engine {
                 problems.join("; ")
             )));
         }
-        give(cx, &mut node, uuid).await?;
+        give(cx, &mut node, &stored.value).await?;
         self.note_taken(stored, id).await?;
         Ok(())
     }
@@ -288,11 +289,20 @@ enum Attempt {
     Unfit,
 }
 
-async fn give(cx: &Context, node: &mut Node, allocation: Uuid) -> Result<(), StoreError> {
-    node.instance_uuid = Some(allocation.to_string());
-    node.allocation_uuid = Some(allocation);
-    let event = HistoryEvent::noted(node, events::ALLOCATION, format!("Taken by allocation {allocation}"));
+async fn give(cx: &Context, node: &mut Node, allocation: &Allocation) -> Result<(), StoreError> {
+    let uuid = allocation.uuid;
+    node.instance_uuid = Some(uuid.to_string());
+    node.allocation_uuid = Some(uuid);
+    // By them the deploy finds its templates.
+    node.instance_info.insert(TRAITS.to_owned(), allocation.traits.clone().into());
+    let event = HistoryEvent::noted(node, events::ALLOCATION, format!("Taken by allocation {uuid}"));
     cx.store.update_node(node, Some(&event.by(&cx.hostname))).await
+}
+
+fn take_back(node: &mut Node) {
+    node.allocation_uuid = None;
+    node.instance_uuid = None;
+    node.instance_info.remove(TRAITS);
 }
 
 async fn give_back(store: &Store, node: NodeId, allocation: Uuid) -> Result<(), StoreError> {
@@ -304,8 +314,7 @@ async fn give_back(store: &Store, node: NodeId, allocation: Uuid) -> Result<(), 
         if node.allocation_uuid != Some(allocation) {
             return Ok(());
         }
-        node.allocation_uuid = None;
-        node.instance_uuid = None;
+        take_back(&mut node);
         match store.update_node(&mut node, None).await {
             Err(StoreError::Conflict { .. }) => {}
             written => return written,

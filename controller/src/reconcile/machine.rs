@@ -9,7 +9,7 @@ use crate::{
     node::{Node, PowerState},
 };
 
-/// Notes what the BMC says of power, boot mode and Secure Boot. Only power must be readable.
+/// Notes what the BMC says of power, boot mode, Secure Boot and health. Only power must be readable.
 pub(crate) async fn read(node: &mut Node, bmc: &Bmc) -> Result<(), BmcError> {
     node.power_state = Some(bmc.power.state().await?);
     if let Some(control) = &bmc.boot_mode {
@@ -24,7 +24,26 @@ pub(crate) async fn read(node: &mut Node, bmc: &Bmc) -> Result<(), BmcError> {
             Err(error) => tracing::warn!(node = %node.uuid, %error, "Secure Boot cannot be read"),
         }
     }
+    if let Some(overview) = &bmc.overview {
+        match overview.health().await {
+            Ok(health) => node.health = health.map(|health| health.to_string()),
+            Err(error) => tracing::warn!(node = %node.uuid, %error, "the health cannot be read"),
+        }
+    }
     Ok(())
+}
+
+/// Notes who made the machine, unless the operator or an earlier look said so.
+pub(crate) async fn read_vendor(node: &mut Node, bmc: &Bmc) {
+    let Some(overview) = &bmc.overview else { return };
+    if node.properties.get("vendor").is_some_and(|vendor| vendor.as_str() != Some("")) {
+        return;
+    }
+    match overview.vendor().await {
+        Ok(Some(vendor)) => drop(node.properties.insert("vendor".to_owned(), vendor.into())),
+        Ok(None) => {}
+        Err(error) => tracing::warn!(node = %node.uuid, %error, "the vendor cannot be read"),
+    }
 }
 
 /// Powers the machine off, at once, and waits until it is.

@@ -31,9 +31,20 @@ pub async fn run_program(
     settings: &[(String, String)],
     limit: Duration,
 ) -> Result<Answer, CounterpartError> {
+    run_program_in(&std::env::temp_dir(), name, arguments, settings, limit).await
+}
+
+/// The same for one that leaves files in the folder it runs in.
+pub async fn run_program_in(
+    folder: &Path,
+    name: &str,
+    arguments: &[&str],
+    settings: &[(String, String)],
+    limit: Duration,
+) -> Result<Answer, CounterpartError> {
     let mut command = Command::new(in_venv(name)?);
     without_settings(&mut command);
-    command.args(arguments).envs(settings.iter().map(|(name, value)| (name, value)));
+    command.current_dir(folder).args(arguments).envs(settings.iter().map(|(name, value)| (name, value)));
     run(command, limit).await
 }
 

@@ -35,6 +35,13 @@ impl Translation {
         Self { words, ids: BTreeMap::new() }
     }
 
+    /// One more word, learned from an answer.
+    pub fn add_word(&mut self, there: &str, here: &str) {
+        if there != here {
+            self.words.push((there.to_owned(), here.to_owned()));
+        }
+    }
+
     /// An id of a request is the same here.
     pub fn keep_ids(&mut self, text: &str) {
         for token in tokens(text) {

@@ -85,6 +85,16 @@ impl Exchange {
         find(&self.answer_headers, name)
     }
 
+    /// The same, or as much of it as the recording has.
+    #[must_use]
+    pub fn begin_of(&self, key: &str) -> Option<&Value> {
+        let Expected::Object(fields) = &self.answer else { return None };
+        fields.iter().find_map(|(name, value)| match value {
+            Expected::Exactly(value) | Expected::Begins(value) if name == key => Some(value),
+            _ => None,
+        })
+    }
+
     /// The value of a key at the top of the answer, if the recording has all of it.
     #[must_use]
     pub fn answer_value(&self, key: &str) -> Option<&Value> {

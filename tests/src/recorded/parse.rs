@@ -134,6 +134,7 @@ impl<'a> Reader<'a> {
                 Line::List(key) => object.push((key, self.list()?)),
             }
         }
+        let partly = unchanged && !self.seen.contains_key(path);
         let before = self.seen.get(path).map(Vec::as_slice).unwrap_or_default();
         let kept = before.iter().filter(|(key, _)| !object.iter().any(|(name, _)| name == key));
         let kept: Vec<_> = if unchanged { kept.cloned().collect() } else { Vec::new() };
@@ -155,6 +156,8 @@ impl<'a> Reader<'a> {
             object = fields(map);
         }
         let answer = match (object.is_empty(), whole) {
+            // What has not changed was never shown.
+            (false, _) if partly => at_least(object),
             (false, _) => {
                 self.seen.insert(path.to_owned(), object.clone());
                 Expected::Object(object)
@@ -182,6 +185,15 @@ impl<'a> Reader<'a> {
         }
         Ok(Expected::Items(items, more))
     }
+}
+
+/// An object with these keys and others. What is no plain value is not compared.
+fn at_least(fields: Vec<(String, Expected)>) -> Expected {
+    let plain = fields.into_iter().filter_map(|(key, value)| match value {
+        Expected::Exactly(value) => Some((key, value)),
+        _ => None,
+    });
+    Expected::Begins(Value::Object(plain.collect()))
 }
 
 /// The recording hides the links of a resource once it has shown them.

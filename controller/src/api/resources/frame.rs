@@ -23,7 +23,7 @@ use super::super::{
     mask,
     node_view::{pick, timestamp},
     patch::Operation,
-    query::Query,
+    query::{DETAIL_SINCE, Query},
     value::{shortened, uuid},
     version::Version,
 };
@@ -48,6 +48,8 @@ pub(super) trait Served: Resource {
     const BODY: &'static str;
     /// The minor version it came with.
     const SINCE: u16;
+    /// The minor version since when `detail` may be asked for.
+    const DETAIL_SINCE: u16 = DETAIL_SINCE;
     /// Whether older clients that write get 405, as Ironic has it for some; else 404.
     const OLD_WRITES_405: bool = false;
     /// Whether it is found by its name.
@@ -186,6 +188,7 @@ pub(super) async fn listing<R: Served>(
     mut query: Query,
     scope: Scope,
 ) -> Result<Json<Value>, ApiError> {
+    query.detail_came_with(R::DETAIL_SINCE);
     let columns = query.columns(R::FIELDS, R::DEFAULT, context.version, scope.detail)?;
     let sortable: Vec<_> = fields::known(R::FIELDS, context.version)
         .into_iter()

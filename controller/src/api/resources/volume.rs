@@ -71,6 +71,7 @@ impl Served for VolumeConnector {
     const LIST: &'static str = "connectors";
     const BODY: &'static str = "connector";
     const SINCE: u16 = SINCE;
+    const DETAIL_SINCE: u16 = SINCE;
     const FIELDS: &'static [Field] = &[
         field("uuid", SINCE, Create),
         field("created_at", SINCE, Read),
@@ -148,6 +149,7 @@ impl Served for VolumeTarget {
     const LIST: &'static str = "targets";
     const BODY: &'static str = "target";
     const SINCE: u16 = SINCE;
+    const DETAIL_SINCE: u16 = SINCE;
     const FIELDS: &'static [Field] = &[
         field("uuid", SINCE, Create),
         field("created_at", SINCE, Read),

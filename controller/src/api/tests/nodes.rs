@@ -240,7 +240,11 @@ async fn patches_as_recorded() {
             "Couldn't apply patch '{'op': 'remove', 'path': '/extra/none'}'. Reason: can't remove a non-existent \
              object 'none'",
         ),
-        (json!([{"op": "add", "path": "/name", "value": "a b"}]), 400, "invalid name"),
+        (
+            json!([{"op": "add", "path": "/name", "value": "a b"}]),
+            400,
+            "Cannot change name to invalid name 'a b'",
+        ),
         (json!([{"op": "replace", "path": "/driver", "value": "nope"}]), 400, "driver nope"),
         (json!([{"op": "remove", "path": "/driver"}]), 400, "must have a driver"),
         (

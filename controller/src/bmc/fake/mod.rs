@@ -61,6 +61,7 @@ pub fn open(node: &Node) -> Result<Bmc, BmcError> {
         indicators: Some(machine.clone()),
         bios: Some(machine.clone()),
         firmware: Some(machine),
+        overview: None,
     })
 }
 

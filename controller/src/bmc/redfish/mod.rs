@@ -10,6 +10,7 @@ mod client;
 mod document;
 mod lights;
 mod media;
+mod overview;
 mod pool;
 mod power;
 mod quirks;
@@ -51,6 +52,7 @@ fn open_with(driver_info: &Dictionary, pace: Pace) -> Result<Bmc, BmcError> {
         indicators: Some(machine.clone()),
         bios: Some(machine.clone()),
         firmware: Some(machine.clone()),
+        overview: Some(machine.clone()),
         ..Bmc::only_power(machine)
     })
 }

@@ -136,7 +136,7 @@ fn fitting(field: &str, kind: Kind, value: Value) -> Result<Value, String> {
         (Kind::Name, value) => {
             let value = text(value, 255)?;
             if let Some(name) = value.as_str() {
-                check_name(name)?;
+                check_name(name, "Cannot change name to invalid name")?;
             }
             Ok(value)
         }

@@ -16,6 +16,7 @@ impl State for Verifying {
         let bmc = cx.bmc(node)?;
         cx.doing(node, "waiting for the BMC to answer", cx.config.power_timeout()).await?;
         machine::read(node, &bmc).await?;
+        machine::read_vendor(node, &bmc).await;
         hardware_cache::refresh(node, &bmc, cx).await;
         Ok(Outcome::done())
     }

@@ -63,6 +63,7 @@ pub(in crate::reconcile) fn begin(
             }
             forget(node);
             deploy::forget_last(node);
+            name_image_type(node);
             lay_down(Flow::Deploy, node, &plan).map_err(unreadable)
         }
         Verb::Clean => given(node, Flow::Clean, arguments, list("clean_steps", Shape::Listed)?),
@@ -72,6 +73,15 @@ pub(in crate::reconcile) fn begin(
             Ok(())
         }
         _ => Ok(()),
+    }
+}
+
+/// As in Ironic an image without a kernel beside it is that of a whole disk, and the node says so.
+fn name_image_type(node: &mut Node) {
+    let info = &mut node.instance_info;
+    let given = |key: &str| info.get(key).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
+    if given("image_source") && !["image_type", "kernel", "ramdisk"].into_iter().any(given) {
+        info.insert("image_type".to_owned(), "whole-disk".into());
     }
 }
 

@@ -94,6 +94,17 @@ async fn ask(cx: &Context, node: &Node) -> (Seen, Node) {
 }
 
 async fn apply(cx: &Context, node: &mut Node, verdict: Verdict, fresh: &Node) -> Option<HistoryEvent> {
+    let health = node.health.clone();
+    let event = of_power(cx, node, verdict, fresh).await;
+    event.or_else(|| (node.health != health).then(|| noted(node, changed_health(health.as_deref(), node))))
+}
+
+fn changed_health(before: Option<&str>, node: &Node) -> String {
+    let said = |health: Option<&str>| health.unwrap_or("not known").to_owned();
+    format!("The BMC says the health is {}; before it was {}", said(node.health.as_deref()), said(before))
+}
+
+async fn of_power(cx: &Context, node: &mut Node, verdict: Verdict, fresh: &Node) -> Option<HistoryEvent> {
     match verdict {
         Verdict::Agrees => {
             refresh(node, fresh);
@@ -147,6 +158,7 @@ async fn apply(cx: &Context, node: &mut Node, verdict: Verdict, fresh: &Node) ->
 fn refresh(node: &mut Node, fresh: &Node) {
     node.boot_mode = fresh.boot_mode;
     node.secure_boot = fresh.secure_boot;
+    node.health.clone_from(&fresh.health);
 }
 
 async fn restore(cx: &Context, node: &Node, state: PowerState) -> Result<(), String> {
