@@ -3,7 +3,10 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -16,22 +19,28 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
-use super::tls::Certificate;
+use super::{
+    connections::{Full, Impatient, Places},
+    tls::Certificate,
+};
 
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
-/// For the head of a request, and for the next request on an open connection.
+/// For the first request of a connection.
+const FIRST_HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// For each next one, from the end of the one before.
 const HEAD_WITHIN: Duration = Duration::from_secs(75);
+/// For the client to take some of an answer.
+const TAKEN_WITHIN: Duration = Duration::from_secs(30);
 /// Bytes of a request's head.
 const MAX_HEAD: usize = 64 * 1024;
 const MAX_HEADERS: usize = 100;
-/// How often it is said that there are too many connections.
+/// How often it is said that connections are refused or lost.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// Who is at the other end of the connection that a request came by.
@@ -49,9 +58,9 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let door = Arc::new(Door { router, certificate, stop: stop.clone() });
-    let places = Arc::new(Semaphore::new(max_connections));
+    let places = Places::new(max_connections);
     let graceful = GracefulShutdown::new();
-    let mut said: Option<Instant> = None;
+    let mut said = Said::default();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -61,12 +70,14 @@ pub async fn serve(
             Ok(connection) => connection,
             Err(error) => {
                 // Out of file descriptors, or the peer is gone already: neither ends the service.
-                warn!(%error, "a connection to the API could not be accepted");
+                if said.is_due() {
+                    warn!(%error, "a connection to the API could not be accepted");
+                }
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
-        match Arc::clone(&places).try_acquire_owned() {
+        match places.take(address.ip()) {
             Ok(place) => {
                 let (door, watcher) = (Arc::clone(&door), graceful.watcher());
                 tokio::spawn(async move {
@@ -74,16 +85,34 @@ pub async fn serve(
                     drop(place);
                 });
             }
-            Err(_) if said.is_none_or(|at| at.elapsed() > SAY_EVERY) => {
-                said = Some(Instant::now());
-                warn!(max_connections, %address, "too many connections to the API: some are refused");
-            }
+            Err(full) if said.is_due() => match full {
+                Full::All => {
+                    warn!(max_connections, %address, "too many connections to the API: some are refused");
+                }
+                Full::Client => {
+                    warn!(max_connections, %address, "a client has too many connections to the API: more are refused");
+                }
+            },
             Err(_) => {}
         }
     }
     drop(listener);
     graceful.shutdown().await;
     Ok(())
+}
+
+/// When something was said last, so that clients cannot fill the log.
+#[derive(Default)]
+struct Said(Option<Instant>);
+
+impl Said {
+    fn is_due(&mut self) -> bool {
+        let is_due = self.0.is_none_or(|at| at.elapsed() > SAY_EVERY);
+        if is_due {
+            self.0 = Some(Instant::now());
+        }
+        is_due
+    }
 }
 
 /// What a connection leads to.
@@ -117,7 +146,10 @@ impl Door {
         address: SocketAddr,
         watcher: Watcher,
     ) {
+        let asked = Arc::new(AtomicBool::new(false));
+        let stream = Impatient::new(stream, Arc::clone(&asked), FIRST_HEAD_WITHIN, TAKEN_WITHIN);
         let service = service_fn(|mut request: http::Request<Incoming>| {
+            asked.store(true, Relaxed);
             request.extensions_mut().insert(Peer { address });
             self.router.clone().oneshot(request.map(Body::new))
         });

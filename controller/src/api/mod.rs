@@ -4,6 +4,7 @@
 pub mod access;
 mod allocations;
 mod conductors;
+mod connections;
 mod drivers;
 mod error;
 mod events;
@@ -84,7 +85,8 @@ pub struct Config {
     pub tls_certificate: Option<PathBuf>,
     /// File with the key (PEM) of `tls_certificate`. Default none.
     pub tls_key: Option<PathBuf>,
-    /// Most connections at once; more are refused. Default 2048.
+    /// Most connections at once; more are refused. One client (an IPv4 address, a /64 of IPv6) gets a quarter of them,
+    /// this machine itself three quarters. Default 2048.
     pub max_connections: usize,
     /// Requests a second that one client (an IPv4 address, a /64 of IPv6) may send, and as many at once; more are
     /// answered 429. Default 0, no limit.

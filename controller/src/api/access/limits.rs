@@ -71,7 +71,7 @@ impl IntoResponse for TooMany {
 }
 
 /// A client has one IPv4 address, but a whole /64 of IPv6.
-fn network(address: IpAddr) -> IpAddr {
+pub(in crate::api) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
         address => address,

@@ -27,6 +27,7 @@ pub(super) use gate::admit;
 pub use gate::{AccessError, Gate};
 pub(super) use guard::{guard, target};
 pub use identity::{Identity, Role, SystemRole};
+pub(super) use limits::network;
 pub(super) use routes::{ROUTES, Route};
 
 use bessemer_proto::ids::NodeId;
