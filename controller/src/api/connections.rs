@@ -110,11 +110,7 @@ impl<S> Impatient<S> {
     }
 
     /// Bounds how long a write may wait.
-    fn hurry<T>(
-        &mut self,
-        context: &mut Context<'_>,
-        written: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
+    fn hurry<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stuck = None;
             return written;

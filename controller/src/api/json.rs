@@ -32,7 +32,9 @@ pub(super) struct InspectionBody(pub(super) JsonBody);
 impl FromRequest<State> for InspectionBody {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &State) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, state: &State) -> Result<Self, ApiError> {
+        // Nothing is read for nothing.
+        super::ramdisk::refuse_unless_enabled(state, request.uri())?;
         read(request, MAX_BYTES_OF_INSPECTION).await.map(|value| Self(JsonBody(value)))
     }
 }

@@ -72,8 +72,8 @@ pub struct Config {
     /// File with a line of `htpasswd -nB NAME` for each user (bcrypt only); read again when it changes. A relative
     /// path starts at `state_dir`. Default `htpasswd`.
     pub http_basic_auth_user_file: PathBuf,
-    /// What users of that file may do who are no administrators: `{ monitoring = "reader", desk = "member" }`.
-    /// Default `{}`, all are.
+    /// What users of that file may do who are no administrators: `{ monitoring = "reader", desk = "member" }`. Users not
+    /// named are administrators; a name that is not in the file is refused. Default `{}`, all are.
     pub http_basic_user_roles: BTreeMap<String, access::SystemRole>,
     /// Allows an address that other machines can reach although requests are not authenticated. Default false.
     pub allow_unauthenticated: bool,

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     node::{Node, ProvisionState, inspection::mac},
-    reconcile::{Heartbeat, lookup_allowed},
+    reconcile::{BAD_TOKEN, Heartbeat, RequestError, lookup_allowed},
     store::{NodeFilter, StoreError},
 };
 
@@ -45,7 +45,7 @@ pub(super) fn routes() -> Router<State> {
         .route("/v1/continue_inspection", post(continue_inspection))
 }
 
-fn refuse_unless_enabled(state: &State, uri: &Uri) -> Result<(), ApiError> {
+pub(super) fn refuse_unless_enabled(state: &State, uri: &Uri) -> Result<(), ApiError> {
     if state.config.enable_ramdisk_endpoints {
         return Ok(());
     }
@@ -187,11 +187,15 @@ async fn heartbeat(
     if certificate.is_some() && !context.version.has(68) {
         return Err(ApiError::bad("Field \"agent_verify_ca\" not recognised in this version"));
     }
-    let node = find(&state, &context, &ident).await?;
     let token = token.ok_or_else(|| ApiError::bad("Agent token is required for heartbeat processing."))?;
     if status[0].as_ref().is_some_and(|status| !STATUSES.contains(&status.as_str())) {
         return Err(ApiError::bad("Agent status is invalid. Valid states are start,end,error."));
     }
+    // Who has no token does not learn which nodes there are.
+    let node = find(&state, &context, &ident).await.map_err(|error| match error.status() {
+        StatusCode::NOT_FOUND => RequestError::Invalid(BAD_TOKEN.to_owned()).into(),
+        _ => error,
+    })?;
     let beat = Heartbeat { callback_url, version, token, certificate, status };
     let engine = state.engine.clone();
     to_the_end(async move { Ok(engine.heartbeat(node.uuid, beat).await?) }).await?;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use super::{demo, output::line};
-use crate::{app, config};
+use crate::{api::access::Gate, app, config};
 
 /// `bessemer serve …`
 #[derive(Debug, Args)]
@@ -97,7 +97,8 @@ impl ConfigCommand {
     /// Runs it.
     pub(super) fn run(self) -> anyhow::Result<()> {
         let Self::Check { config: path } = self;
-        config::load(&path)?;
+        let config = config::load(&path)?;
+        Gate::check(&config.api, &config.state_dir)?;
         line(&format!("{} is fine", path.display()))?;
         Ok(())
     }

@@ -83,6 +83,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("", include_str!("../config.rs")),
     ("store", include_str!("../store/config.rs")),
     ("api", include_str!("../api/mod.rs")),
+    ("keystone", include_str!("../api/access/keystone/mod.rs")),
     ("agents", include_str!("../agents/mod.rs")),
     ("files", include_str!("../files.rs")),
     ("boot", include_str!("../boot/mod.rs")),

@@ -132,6 +132,12 @@ impl Engine {
         event.by(&self.inner.cx.hostname)
     }
 
+    /// Whether nodes are cleaned that do not say themselves.
+    #[must_use]
+    pub fn automated_clean(&self) -> bool {
+        self.inner.cx.config.automated_clean
+    }
+
     /// The conductor group that this controller works for.
     #[must_use]
     pub fn conductor_group(&self) -> &str {

@@ -44,4 +44,4 @@ pub use hardware::Change;
 pub use lessee::LesseeSource;
 pub(crate) use locks::NodeGuard;
 pub use queue::Pokes;
-pub use ramdisk::{Heartbeat, lookup_allowed};
+pub use ramdisk::{BAD_TOKEN, Heartbeat, lookup_allowed};

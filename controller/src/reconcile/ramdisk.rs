@@ -21,6 +21,9 @@ const URL: &str = "agent_url";
 const CERTIFICATE: &str = "agent_verify_ca";
 const STATUS: [&str; 2] = ["agent_status", "agent_status_message"];
 
+/// The answer to a heartbeat without the token of its node, also where there is no node.
+pub const BAD_TOKEN: &str = "Invalid or missing agent token received.";
+
 /// What a ramdisk says of itself.
 #[derive(Clone)]
 pub struct Heartbeat {
@@ -68,6 +71,12 @@ fn hashed(token: &str) -> String {
     hex::encode(Sha256::digest(token))
 }
 
+fn check_token(node: &Node, beat: &Heartbeat) -> Result<(), RequestError> {
+    let known = node.driver_internal_info.get(TOKEN).and_then(Value::as_str).unwrap_or_default();
+    let is_right = bool::from(known.as_bytes().ct_eq(hashed(&beat.token).as_bytes()));
+    if is_right { Ok(()) } else { Err(bad(BAD_TOKEN)) }
+}
+
 fn bad(sentence: &str) -> RequestError {
     RequestError::Invalid(sentence.to_owned())
 }
@@ -94,8 +103,12 @@ impl Engine {
 
     /// Records a heartbeat.
     pub async fn heartbeat(&self, node: NodeId, beat: Heartbeat) -> Result<(), RequestError> {
+        let ident = node.to_string();
+        // Before the lock, which strangers must not take, and before anything that tells of the node.
+        check_token(&self.inner.cx.store.node(&ident).await?, &beat)?;
         let _guard = self.lock(node).await?;
-        let mut node = self.inner.cx.store.node(&node.to_string()).await?;
+        let mut node = self.inner.cx.store.node(&ident).await?;
+        check_token(&node, &beat)?;
         let info = &node.driver_internal_info;
         if info.get(URL).and_then(Value::as_str).is_some_and(|known| known != beat.callback_url) {
             return Err(bad("Detected change in ramdisk provided \"callback_url\""));
@@ -105,10 +118,6 @@ impl Engine {
                 "Agent did not transmit a version, and a version is required. Please update the \
                             agent being used.",
             ));
-        }
-        let known = info.get(TOKEN).and_then(Value::as_str).unwrap_or_default();
-        if known.is_empty() || !bool::from(known.as_bytes().ct_eq(hashed(&beat.token).as_bytes())) {
-            return Err(bad("Invalid or missing agent token received."));
         }
         if !beat.callback_url.is_empty() && !beat.callback_url.starts_with("https://") {
             return Err(bad("TLS is required by configuration"));

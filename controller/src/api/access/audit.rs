@@ -4,10 +4,12 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write as _},
+    net::IpAddr,
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
+use chrono::{SecondsFormat, Utc};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
@@ -50,6 +52,19 @@ pub(super) struct Entry<'a> {
     pub(super) status: u16,
 }
 
+/// A line about what has no line of its own.
+#[derive(Debug, Serialize)]
+struct More {
+    time: String,
+    address: Option<String>,
+    more_refused: u64,
+}
+
+/// The time of a line.
+pub(super) fn now() -> String {
+    Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
 // === impl Audit ===
 
 impl Audit {
@@ -74,8 +89,20 @@ impl Audit {
             user = entry.user, project = entry.project, method = entry.method, path = entry.path,
             status = entry.status, "asked"
         );
+        self.send(entry).await;
+    }
+
+    /// Says how many refusals of a client were not written; without a client, those of all others.
+    pub(super) async fn write_more(&self, client: Option<IpAddr>, more_refused: u64) {
+        let address = client.map(|address| address.to_string());
+        tracing::info!(target: "audit", address, more_refused, "more requests were refused");
+        let time = now();
+        self.send(&More { time, address, more_refused }).await;
+    }
+
+    async fn send(&self, line: &impl Serialize) {
         let Some(lines) = &self.lines else { return };
-        if let Ok(mut line) = serde_json::to_vec(entry) {
+        if let Ok(mut line) = serde_json::to_vec(line) {
             line.push(b'\n');
             lines.send(line).await.ok();
         }

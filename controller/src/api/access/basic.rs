@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fs, io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime},
@@ -16,12 +17,15 @@ use zeroize::Zeroizing;
 use super::{
     cache::{Cache, Tag},
     identity::{Identity, SystemRole},
+    limits::{Attempts, TooMany},
 };
 
 /// Largest file of users.
 const MAX_FILE: u64 = 1024 * 1024;
 /// Most costly hash: each step more doubles the time of a check, and at this one it takes seconds.
 const MAX_COST: u32 = 15;
+/// Cost where no line has one.
+const USUAL_COST: u32 = 10;
 /// How often the file is looked at for changes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Most pairs of user and password that are remembered as right.
@@ -60,6 +64,17 @@ pub enum PasswordFileError {
         line: usize,
         /// What is wrong.
         problem: &'static str,
+    },
+    /// A role for somebody who is not in the file: the user who was meant would be an administrator.
+    #[error(
+        "api.http_basic_user_roles names {user}, whom no line of {path} is for: correct the name, or remove it",
+        path = path.display()
+    )]
+    NoSuchUser {
+        /// Which file.
+        path: PathBuf,
+        /// The name.
+        user: String,
     },
 }
 
@@ -103,6 +118,8 @@ struct Users {
     hashes: HashMap<String, String>,
     /// Is checked for users that do not exist, so that they take as long as those that do.
     decoy: String,
+    /// Cost of the most costly line: so much costs each wrong password.
+    most_costly: u32,
 }
 
 /// What is known of a request's credentials without a check.
@@ -119,6 +136,8 @@ struct Claim {
     hash: String,
     /// The hash is that of a user, no decoy.
     is_user: bool,
+    /// Cost of the most costly line of the file.
+    most_costly: u32,
     tag: Tag,
 }
 
@@ -131,6 +150,9 @@ impl Passwords {
         roles: BTreeMap<String, SystemRole>,
     ) -> Result<Self, PasswordFileError> {
         let (stamp, users) = read(&path)?;
+        if let Some(user) = users.missing(&roles).next() {
+            return Err(PasswordFileError::NoSuchUser { user: user.clone(), path });
+        }
         let cache = Cache::new(MAX_REMEMBERED).map_err(|_| PasswordFileError::Read {
             path: path.clone(),
             source: io::Error::other("the system has no random numbers"),
@@ -148,19 +170,17 @@ impl Passwords {
         })
     }
 
-    /// Whose request it is.
-    ///
-    /// `may_try` is asked before a password is checked that is not known to be right.
-    pub(super) async fn authenticate<R>(
+    /// Whose request it is. `attempts` of the client count only when a password has to be checked.
+    pub(super) async fn authenticate(
         &self,
         header: Option<&[u8]>,
-        may_try: impl FnOnce() -> Result<(), R>,
-    ) -> Result<Result<Identity, Refusal>, R> {
+        attempts: &Attempts<'_>,
+    ) -> Result<Result<Identity, Refusal>, TooMany> {
         match self.known(header) {
             Ok(Known::Right(user)) => Ok(Ok(self.identity(&user))),
             Ok(Known::Claim(claim)) => {
-                may_try()?;
-                Ok(self.prove(claim).await)
+                attempts.may()?;
+                self.prove(claim, attempts).await
             }
             Err(refusal) => Ok(Err(refusal)),
         }
@@ -176,22 +196,27 @@ impl Passwords {
         if self.right.get(&tag).is_some() {
             return Ok(Known::Right(user));
         }
-        let (is_user, hash) = (known.is_some(), hash.clone());
-        Ok(Known::Claim(Claim { user, password, hash, is_user, tag }))
+        let (is_user, hash, most_costly) = (known.is_some(), hash.clone(), users.most_costly);
+        Ok(Known::Claim(Claim { user, password, hash, is_user, most_costly, tag }))
     }
 
-    async fn prove(&self, claim: Claim) -> Result<Identity, Refusal> {
-        let _waits = self.waiting.try_acquire().map_err(|_| Refusal::Busy)?;
-        let _turn = self.checking.acquire().await.map_err(|_| Refusal::Busy)?;
+    async fn prove(
+        &self,
+        claim: Claim,
+        attempts: &Attempts<'_>,
+    ) -> Result<Result<Identity, Refusal>, TooMany> {
+        let Ok(_waits) = self.waiting.try_acquire() else { return Ok(Err(Refusal::Busy)) };
+        let Ok(_turn) = self.checking.acquire().await else { return Ok(Err(Refusal::Busy)) };
         // Another request may have proven it meanwhile.
         if self.right.get(&claim.tag).is_none() {
-            let fits = check(claim.password, claim.hash).await;
-            if !(fits && claim.is_user) {
-                return Err(Refusal::Wrong);
+            attempts.begin()?;
+            if !check(claim.password, claim.hash, claim.most_costly).await || !claim.is_user {
+                return Ok(Err(Refusal::Wrong));
             }
+            attempts.was_right();
             self.right.put(claim.tag, (), Instant::now() + REMEMBERED_FOR);
         }
-        Ok(self.identity(&claim.user))
+        Ok(Ok(self.identity(&claim.user)))
     }
 
     fn identity(&self, user: &str) -> Identity {
@@ -218,6 +243,12 @@ impl Passwords {
         match read(&self.path) {
             Ok((stamp, users)) => {
                 tracing::info!(path = %self.path.display(), users = users.hashes.len(), "users read again");
+                for user in users.missing(&self.roles) {
+                    tracing::error!(
+                        user, path = %self.path.display(),
+                        "api.http_basic_user_roles names a user whom no line of the file is for"
+                    );
+                }
                 (loaded.stamp, loaded.users) = (Some(stamp), Some(Arc::new(users)));
             }
             Err(error) => {
@@ -236,10 +267,40 @@ impl Passwords {
     }
 }
 
-/// Compares a password with a hash, beside the threads that serve requests.
-async fn check(password: Zeroizing<Vec<u8>>, hash: String) -> bool {
-    let checked = tokio::task::spawn_blocking(move || bcrypt::verify(&*password, &hash).unwrap_or(false));
+// === impl Users ===
+
+impl Users {
+    /// Those who have a role and no line.
+    fn missing<'a>(&self, roles: &'a BTreeMap<String, SystemRole>) -> impl Iterator<Item = &'a String> {
+        roles.keys().filter(|user| !self.hashes.contains_key(*user))
+    }
+}
+
+/// Compares a password with a hash, beside the threads that serve requests. A wrong one costs as much as the most
+/// costly line, so that time does not tell which users there are.
+async fn check(password: Zeroizing<Vec<u8>>, hash: String, most_costly: u32) -> bool {
+    let checked = tokio::task::spawn_blocking(move || {
+        let is_right = bcrypt::verify(&*password, &hash).unwrap_or(false);
+        if !is_right {
+            for cost in missing_costs(&hash, most_costly) {
+                bcrypt::verify(&*password, &decoy(cost)).ok();
+            }
+        }
+        is_right
+    });
     checked.await.unwrap_or(false)
+}
+
+/// What is to be checked after `hash` to make it as costly as the most costly one: each cost is twice the one before, so
+/// 5, 5, 6 and 7 are 8.
+fn missing_costs(hash: &str, most_costly: u32) -> Range<u32> {
+    let cost = hash.parse::<HashParts>().map_or(most_costly, |parts| parts.get_cost());
+    cost..most_costly
+}
+
+/// A hash that no password has.
+fn decoy(cost: u32) -> String {
+    format!("$2b${cost:02}$......................{}", ".".repeat(31))
 }
 
 /// User and password of an `Authorization` header.
@@ -267,8 +328,7 @@ fn read(path: &Path) -> Result<(Stamp, Users), PasswordFileError> {
     }
     let stamp = stamp(&metadata).map_err(unreadable)?;
     let text = fs::read_to_string(path).map_err(unreadable)?;
-    let mut users = Users { hashes: HashMap::new(), decoy: String::new() };
-    let mut cost = 10;
+    let mut users = Users { hashes: HashMap::new(), decoy: String::new(), most_costly: 0 };
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -279,12 +339,15 @@ fn read(path: &Path) -> Result<(Stamp, Users), PasswordFileError> {
             line: number,
             problem,
         })?;
-        cost = cost.max(hash.get_cost());
+        users.most_costly = users.most_costly.max(hash.get_cost());
         let stored = line[user.len() + 1..].to_owned();
         // As Ironic reads it: the first line of a user counts.
         users.hashes.entry(user.to_owned()).or_insert(stored);
     }
-    users.decoy = format!("$2b${cost:02}$......................{}", ".".repeat(31));
+    if users.hashes.is_empty() {
+        users.most_costly = USUAL_COST;
+    }
+    users.decoy = decoy(users.most_costly);
     Ok((stamp, users))
 }
 
@@ -306,4 +369,30 @@ fn entry(line: &str) -> Result<(&str, HashParts), &'static str> {
 fn stamp(metadata: &fs::Metadata) -> io::Result<Stamp> {
     use std::os::unix::fs::MetadataExt as _;
     Ok((metadata.modified()?, metadata.len(), metadata.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str = "abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a";
+
+    #[test]
+    fn every_wrong_password_costs_as_the_most_costly_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("htpasswd");
+        let costs = |text: &str| {
+            fs::write(&path, text).unwrap();
+            let (_, users) = read(&path).unwrap();
+            users.decoy.parse::<HashParts>().unwrap().get_cost()
+        };
+        assert_eq!(costs(&format!("ann:$2b$05${HASH}\n")), 5);
+        assert_eq!(costs(&format!("ann:$2b$05${HASH}\nbob:$2b$12${HASH}\n")), 12);
+        assert_eq!(costs(""), USUAL_COST);
+        for (own, most) in [(5, 5), (5, 6), (5, 12), (10, 15)] {
+            let hash = format!("$2b${own:02}${HASH}");
+            let rest: u64 = missing_costs(&hash, most).map(|cost| 1 << cost).sum();
+            assert_eq!((1 << own) + rest, 1 << most, "{own} {most}");
+        }
+    }
 }

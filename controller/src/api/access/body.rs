@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::{
     guard::{Case, denied, patched, target},
     policy::allows,
+    routes::Object,
 };
 use crate::{
     api::{error::ApiError, value},
@@ -35,23 +36,26 @@ const NODE_FIELDS: &[(&str, &str)] = &[
 ];
 
 /// What a patch of that field of a node needs.
-fn node_field(field: &str, to: &Value) -> &'static str {
+fn node_field(field: &str) -> &'static str {
     if let Some((_, action)) = NODE_FIELDS.iter().find(|(name, _)| *name == field) {
         return action;
     }
     if field.ends_with("_interface") {
         return "baremetal:node:update:driver_interfaces";
     }
-    let disables = match to {
+    "baremetal:node:update"
+}
+
+/// Whether a patch that gives `automated_clean` that value turns the cleaning of the node off. Nothing is the default
+/// of the configuration, and takes something away only where the node says otherwise.
+fn disables_cleaning(node: &Node, to: &Value, default: bool) -> bool {
+    match to {
+        Value::Null => !default && node.automated_clean == Some(true),
         Value::Bool(on) => !on,
         Value::String(word) => value::boolean_word(word) == Some(false),
-        Value::Number(number) => number.as_i64() == Some(0),
-        _ => false,
-    };
-    if field == "automated_clean" && disables {
-        return "baremetal:node:disable_cleaning";
+        // Not the handler's idea of a boolean.
+        _ => true,
     }
-    "baremetal:node:update"
 }
 
 impl Case<'_> {
@@ -62,7 +66,14 @@ impl Case<'_> {
             return self.demand(self.route.action, Some(&target));
         }
         for (field, to) in &fields {
-            self.demand(node_field(field, to), Some(&target))?;
+            let cleans = || self.state.engine.automated_clean();
+            let action = match *field {
+                "automated_clean" if disables_cleaning(node, to, cleans()) => {
+                    "baremetal:node:disable_cleaning"
+                }
+                field => node_field(field),
+            };
+            self.demand(action, Some(&target))?;
         }
         let gives_away = fields.iter().any(|(field, _)| *field == "owner");
         if gives_away
@@ -91,7 +102,17 @@ impl Case<'_> {
         Ok(())
     }
 
-    pub(super) async fn check_new_node(&self, body: &Value) -> Result<(), ApiError> {
+    /// What is to be.
+    pub(super) async fn check_new(&self, body: &Value) -> Result<(), ApiError> {
+        match self.route.object {
+            Object::OnNode => self.check_on_node(body).await,
+            Object::NewAllocation => self.check_new_allocation(body).await,
+            Object::NewRunbook => self.check_new_runbook(body),
+            _ => self.check_new_node(body).await,
+        }
+    }
+
+    async fn check_new_node(&self, body: &Value) -> Result<(), ApiError> {
         if !allows(self.identity, self.route.action, None) {
             if self.identity.project_id.is_none()
                 || !allows(self.identity, "baremetal:node:create:self_owned_node", None)
@@ -100,9 +121,9 @@ impl Case<'_> {
             }
             let owner = body.get("owner").and_then(Value::as_str);
             if owner.is_some() && owner != self.identity.project_id.as_deref() {
-                let sentence = "Cannot create a node as a project scoped admin with an owner other than your \
-                                own project.";
-                return Err(ApiError::new(StatusCode::FORBIDDEN, sentence));
+                return Err(ApiError::bad(
+                    "Cannot create a node as a project scoped admin with an owner other than your own project.",
+                ));
             }
         }
         match body.get("parent_node").and_then(Value::as_str) {
@@ -112,7 +133,7 @@ impl Case<'_> {
     }
 
     /// Ports and the like are added to a node that the body names.
-    pub(super) async fn check_on_node(&self, body: &Value) -> Result<(), ApiError> {
+    async fn check_on_node(&self, body: &Value) -> Result<(), ApiError> {
         match body.get("node_uuid").and_then(Value::as_str) {
             Some(ident) => self.node(ident, self.route.action).await.map(drop).map_err(wrong_body),
             None => self.demand(self.route.action, None),
@@ -134,7 +155,7 @@ impl Case<'_> {
         Ok(())
     }
 
-    pub(super) async fn check_new_allocation(&self, body: &Value) -> Result<(), ApiError> {
+    async fn check_new_allocation(&self, body: &Value) -> Result<(), ApiError> {
         self.demand(self.route.action, None)?;
         if allows(self.identity, "baremetal:allocation:create_restricted", None) {
             return Ok(());
@@ -150,6 +171,29 @@ impl Case<'_> {
             self.visible_node(ident).await.map_err(wrong_body)?;
         }
         Ok(())
+    }
+
+    /// As Ironic: a project's runbooks are its own, and not everybody's.
+    fn check_new_runbook(&self, body: &Value) -> Result<(), ApiError> {
+        self.demand(self.route.action, None)?;
+        if self.identity.system {
+            return Ok(());
+        }
+        let owner = body.get("owner").and_then(Value::as_str).filter(|owner| !owner.is_empty());
+        if owner.is_some() && owner != self.identity.project_id.as_deref() {
+            return Err(ApiError::bad(
+                "Cannot create a runbook as a project scoped admin with an owner other than your own project.",
+            ));
+        }
+        let public = match body.get("public") {
+            Some(Value::Bool(on)) => *on,
+            Some(Value::String(word)) => value::boolean_word(word) == Some(true),
+            _ => false,
+        };
+        match public {
+            true => Err(ApiError::bad("Cannot create a public runbook as a project scoped admin.")),
+            false => Ok(()),
+        }
     }
 
     pub(super) async fn check_runbook_patch(&self, ident: &str, patch: &Value) -> Result<(), ApiError> {

@@ -3,7 +3,8 @@
 use std::{
     net::IpAddr,
     path::Path,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -20,20 +21,30 @@ use super::{
     basic::{PasswordFileError, Passwords, Refusal},
     identity::Identity,
     keystone::{self, Keystone, KeystoneError},
+    large::LargeBodies,
     limits::{Limits, TooMany},
     origin,
+    refusals::Refusals,
     routes::is_public,
 };
 use crate::api::{AuthStrategy, Config, State, error::ApiError, layers::canonical, listener::Peer};
 
 const AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 
+/// How often it is logged that Keystone does not tell.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+
 /// How requests are let in. Cheap to clone.
 #[derive(Clone)]
 pub struct Gate {
     strategy: Arc<Strategy>,
     limits: Arc<Limits>,
+    /// When it was logged last that Keystone does not tell.
+    complained: Arc<Mutex<Option<Instant>>>,
     pub(super) audit: Audit,
+    /// Of whom nobody knows, and of users.
+    pub(super) refusals: [Refusals; 2],
+    pub(super) large: LargeBodies,
 }
 
 enum Strategy {
@@ -86,7 +97,10 @@ impl Gate {
         Self {
             strategy: Arc::new(strategy),
             limits: Arc::new(Limits::new(rate_limit)),
+            complained: Arc::default(),
             audit: Audit::default(),
+            refusals: Default::default(),
+            large: LargeBodies::default(),
         }
     }
 
@@ -107,6 +121,15 @@ impl Gate {
         Ok(gate)
     }
 
+    /// Whether the file of users can be used, where there has to be one.
+    pub fn check(config: &Config, base: &Path) -> Result<(), AccessError> {
+        if config.auth_strategy == AuthStrategy::HttpBasic {
+            let path = base.join(&config.http_basic_auth_user_file);
+            Passwords::open(path, config.http_basic_user_roles.clone())?;
+        }
+        Ok(())
+    }
+
     /// Looks at the file of users without waiting for its turn.
     #[cfg(test)]
     pub(crate) fn look_now(&self) {
@@ -122,32 +145,43 @@ impl Gate {
     }
 
     async fn identity(&self, headers: &HeaderMap, client: Option<IpAddr>) -> Result<Arc<Identity>, Response> {
-        let may_try = || client.map_or(Ok(()), |client| self.limits.may_try(client));
-        let failed = || client.into_iter().for_each(|client| self.limits.failed(client));
+        let attempts = self.limits.attempts(client);
         match &*self.strategy {
             Strategy::NoAuth => Ok(Identity::everybody()),
             Strategy::Basic(passwords) => {
                 let header = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-                let proven = passwords.authenticate(header, may_try).await.map_err(TooMany::into_response)?;
-                proven.map(Arc::new).map_err(|refusal| {
-                    if refusal == Refusal::Wrong {
-                        failed();
-                    }
-                    basic_refusal(&refusal)
-                })
+                let proven = passwords.authenticate(header, &attempts).await;
+                let proven = proven.map_err(TooMany::into_response)?;
+                proven.map(Arc::new).map_err(|refusal| basic_refusal(&refusal))
             }
             Strategy::Keystone(keystone) => {
                 let token = headers.get(AUTH_TOKEN).map(HeaderValue::as_bytes);
-                let known = keystone.authenticate(token, may_try).await.map_err(TooMany::into_response)?;
-                known.map_err(|refusal| {
-                    if matches!(refusal, keystone::Refusal::Unknown) {
-                        failed();
-                    }
-                    keystone_refusal(&refusal, keystone)
-                })
+                let known = keystone.authenticate(token, &attempts).await.map_err(TooMany::into_response)?;
+                known.map_err(|refusal| self.keystone_refusal(&refusal, keystone))
             }
             #[cfg(test)]
             Strategy::Fixed(identity) => Ok(Arc::clone(identity)),
+        }
+    }
+
+    /// What Ironic answers with Keystone.
+    fn keystone_refusal(&self, refusal: &keystone::Refusal, keystone: &Keystone) -> Response {
+        match refusal {
+            keystone::Refusal::Invalid => {
+                let message = "The request you have made requires authentication.";
+                let body = json!({"error": {"code": 401, "title": "Unauthorized", "message": message}});
+                let header = [(header::WWW_AUTHENTICATE, keystone.www_authenticate())];
+                (StatusCode::UNAUTHORIZED, header, Json(body)).into_response()
+            }
+            keystone::Refusal::Unavailable(problem) => {
+                // Anybody can send tokens while Keystone is away.
+                let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+                if complained.is_none_or(|at| at.elapsed() > COMPLAIN_EVERY) {
+                    *complained = Some(Instant::now());
+                    tracing::error!(error = problem as &dyn std::error::Error, "tokens cannot be validated");
+                }
+                unavailable(&format!("The token cannot be validated: {problem}."))
+            }
         }
     }
 
@@ -156,6 +190,9 @@ impl Gate {
         let client = parts.extensions.get::<Peer>().map(|peer| peer.address.ip());
         if let Some(client) = client {
             self.limits.request(client).map_err(TooMany::into_response)?;
+        }
+        if parts.headers.get_all(header::HOST).iter().nth(1).is_some() {
+            return Err(ApiError::bad("The request has several Host headers.").into_response());
         }
         if let Some(refusal) = origin::refusal(&parts.headers, &state.config, &state.hostname) {
             return Err(refusal.into_response());
@@ -204,22 +241,6 @@ fn basic_refusal(refusal: &Refusal) -> Response {
             (status, realm, body).into_response()
         }
         _ => (status, body).into_response(),
-    }
-}
-
-/// What Ironic answers with Keystone.
-fn keystone_refusal(refusal: &keystone::Refusal, keystone: &Keystone) -> Response {
-    match refusal {
-        keystone::Refusal::Invalid | keystone::Refusal::Unknown => {
-            let message = "The request you have made requires authentication.";
-            let body = json!({"error": {"code": 401, "title": "Unauthorized", "message": message}});
-            let header = [(header::WWW_AUTHENTICATE, keystone.www_authenticate())];
-            (StatusCode::UNAUTHORIZED, header, Json(body)).into_response()
-        }
-        keystone::Refusal::Unavailable(problem) => {
-            tracing::error!(error = problem as &dyn std::error::Error, "tokens cannot be validated");
-            unavailable(&format!("The token cannot be validated: {problem}."))
-        }
     }
 }
 

@@ -10,6 +10,7 @@ use axum::{
 };
 use http::{StatusCode, request::Parts};
 use serde_json::Value;
+use tokio::sync::OwnedSemaphorePermit;
 use url::form_urlencoded;
 
 use super::{
@@ -29,7 +30,8 @@ const NODE_ARGUMENTS: &[&str] = &["node", "node_uuid", "node_ident", "parent_nod
 /// Lets a request through to its handler, or answers why not.
 pub(in crate::api) async fn guard(Extract(state): Extract<State>, request: Request, next: Next) -> Response {
     match admit(&state, request).await {
-        Ok(request) => next.run(request).await,
+        // The place of a large body is held until the answer is there.
+        Ok((request, _place)) => next.run(request).await,
         Err(error) => error.into_response(),
     }
 }
@@ -39,7 +41,9 @@ pub(super) fn denied(action: &str) -> ApiError {
     ApiError::new(StatusCode::FORBIDDEN, format!("Access was denied to the following resource: {action}"))
 }
 
-async fn admit(state: &State, request: Request) -> Result<Request, ApiError> {
+type Admitted = (Request, Option<OwnedSemaphorePermit>);
+
+async fn admit(state: &State, request: Request) -> Result<Admitted, ApiError> {
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let route = match find(request.method().as_str(), path) {
         Found::Route(route) => route,
@@ -50,29 +54,32 @@ async fn admit(state: &State, request: Request) -> Result<Request, ApiError> {
             return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, sentence));
         }
     };
+    let (mut parts, request_body) = request.into_parts();
+    let ident = first_parameter(&mut parts).await?;
+    let request = Request::from_parts(parts, request_body);
     if route.object == Object::Public {
-        return Ok(request);
+        let place = state.gate.large.place(route, request.headers()).await?;
+        return Ok((request, place));
     }
     let Some(identity) = request.extensions().get::<Arc<Identity>>().cloned() else {
         return Err(ApiError::new(StatusCode::UNAUTHORIZED, "Authentication required."));
     };
+    let place = state.gate.large.place(route, request.headers()).await?;
     // The administrator of the system may do everything, and most requests are such.
     if identity.system && identity.has(Role::Admin) {
-        return Ok(request);
+        return Ok((request, place));
     }
-    let (mut parts, request_body) = request.into_parts();
-    let ident = first_parameter(&mut parts).await;
+    let (parts, request_body) = request.into_parts();
     let case = Case { state, identity: &identity, route };
     let request_body = case.decide(&parts, &ident, request_body).await?;
-    Ok(Request::from_parts(parts, request_body))
+    Ok((Request::from_parts(parts, request_body), place))
 }
 
 /// Which object the path names: always its first parameter.
-async fn first_parameter(parts: &mut Parts) -> String {
-    match RawPathParams::from_request_parts(parts, &()).await {
-        Ok(parameters) => parameters.iter().next().map(|(_, value)| value.to_owned()).unwrap_or_default(),
-        Err(_) => String::new(),
-    }
+async fn first_parameter(parts: &mut Parts) -> Result<String, ApiError> {
+    let parameters = RawPathParams::from_request_parts(parts, &()).await;
+    let parameters = parameters.map_err(|_| ApiError::bad("The path of the request is not UTF-8."))?;
+    Ok(parameters.iter().next().map(|(_, value)| value.to_owned()).unwrap_or_default())
 }
 
 /// A request of somebody who may not do everything.
@@ -129,16 +136,8 @@ impl Case<'_> {
                     .with_body(request_body, async |body| self.check_runbook_patch(ident, body).await)
                     .await;
             }
-            Object::OnNode => {
-                return self.with_body(request_body, async |body| self.check_on_node(body).await).await;
-            }
-            Object::NewNode => {
-                return self.with_body(request_body, async |body| self.check_new_node(body).await).await;
-            }
-            Object::NewAllocation => {
-                return self
-                    .with_body(request_body, async |body| self.check_new_allocation(body).await)
-                    .await;
+            Object::OnNode | Object::NewNode | Object::NewAllocation | Object::NewRunbook => {
+                return self.with_body(request_body, async |body| self.check_new(body).await).await;
             }
         }
         Ok(request_body)
@@ -236,7 +235,9 @@ pub(super) fn patched(patch: &Value) -> Vec<(&str, &Value)> {
         .iter()
         .filter_map(|operation| {
             let path = operation.get("path")?.as_str()?.trim_start_matches('/');
-            Some((path.split('/').next().unwrap_or(path), operation.get("value").unwrap_or(&Value::Null)))
+            let removes = operation.get("op").is_some_and(|op| op == "remove");
+            let value = operation.get("value").filter(|_| !removes);
+            Some((path.split('/').next().unwrap_or(path), value.unwrap_or(&Value::Null)))
         })
         .collect()
 }

@@ -17,6 +17,8 @@ const MANY_CLIENTS: usize = 10_000;
 /// Failed authentications that one client may have at once, and in each minute after.
 const FAILURES: u32 = 60;
 
+const WRONG: &str = "failed authentications";
+
 /// Counts by client address.
 pub(super) struct Limits {
     requests: Option<Buckets>,
@@ -49,15 +51,40 @@ impl Limits {
         requests.take(network(client), Instant::now()).map_err(|wait| TooMany { what: "requests", wait })
     }
 
+    /// What a client may try.
+    pub(super) fn attempts(&self, client: Option<IpAddr>) -> Attempts<'_> {
+        Attempts { failures: &self.failures, client: client.map(network) }
+    }
+}
+
+/// The attempts of one client to prove who it is. Each counts as failed until it turns out to be right: many at once
+/// are not more than one after the other.
+pub(super) struct Attempts<'a> {
+    failures: &'a Buckets,
+    /// `None` is not counted.
+    client: Option<IpAddr>,
+}
+
+// === impl Attempts ===
+
+impl Attempts<'_> {
     /// 429 for a client that was wrong too often.
-    pub(super) fn may_try(&self, client: IpAddr) -> Result<(), TooMany> {
-        let wait = self.failures.wait(network(client), Instant::now());
-        wait.map_or(Ok(()), |wait| Err(TooMany { what: "failed authentications", wait }))
+    pub(super) fn may(&self) -> Result<(), TooMany> {
+        let wait = self.client.and_then(|client| self.failures.wait(client, Instant::now()));
+        wait.map_or(Ok(()), |wait| Err(TooMany { what: WRONG, wait }))
     }
 
-    /// Counts a wrong password or token.
-    pub(super) fn failed(&self, client: IpAddr) {
-        self.failures.take(network(client), Instant::now()).ok();
+    /// Counts an attempt before its check: 429 when it is one too many.
+    pub(super) fn begin(&self) -> Result<(), TooMany> {
+        let Some(client) = self.client else { return Ok(()) };
+        self.failures.take(client, Instant::now()).map_err(|wait| TooMany { what: WRONG, wait })
+    }
+
+    /// The attempt that began was not wrong.
+    pub(super) fn was_right(&self) {
+        if let Some(client) = self.client {
+            self.failures.give_back(client, Instant::now());
+        }
     }
 }
 
@@ -79,7 +106,7 @@ pub(in crate::api) fn network(address: IpAddr) -> IpAddr {
 }
 
 /// Each client has a bucket that fills at a steady rate; what it does takes one drop.
-struct Buckets {
+pub(super) struct Buckets {
     per_second: f64,
     most: f64,
     /// Drops, and when they were counted. Full ones are not kept for long.
@@ -87,7 +114,7 @@ struct Buckets {
 }
 
 impl Buckets {
-    fn new(per_second: f64, most: f64) -> Self {
+    pub(super) fn new(per_second: f64, most: f64) -> Self {
         Self { per_second, most, clients: Mutex::default() }
     }
 
@@ -96,7 +123,7 @@ impl Buckets {
         (drops + since * self.per_second).min(self.most)
     }
 
-    fn take(&self, client: IpAddr, now: Instant) -> Result<(), Duration> {
+    pub(super) fn take(&self, client: IpAddr, now: Instant) -> Result<(), Duration> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         // Only when it has grown to its capacity: then it is rare enough to look at all of them.
         if clients.len() >= MANY_CLIENTS && clients.len() == clients.capacity() {
@@ -113,6 +140,13 @@ impl Buckets {
         }
         *bucket = (drops - 1.0, now);
         Ok(())
+    }
+
+    fn give_back(&self, client: IpAddr, now: Instant) {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bucket) = clients.get_mut(&client) {
+            *bucket = ((self.filled(*bucket, now) + 1.0).min(self.most), now);
+        }
     }
 
     /// How long a client has to wait, if it has to.
@@ -156,6 +190,18 @@ mod tests {
             buckets.take(IpAddr::V4(number.into()), start).ok();
         }
         assert!(buckets.clients.lock().unwrap().len() <= MANY_CLIENTS * 10);
+    }
+
+    #[test]
+    fn attempts_count_as_failed_until_they_are_right() {
+        let limits = Limits::new(0);
+        let attempts = limits.attempts(Some("10.0.0.1".parse().unwrap()));
+        // All at once: none has been answered yet.
+        assert!((0..FAILURES).all(|_| attempts.begin().is_ok()));
+        assert!(attempts.begin().is_err() && attempts.may().is_err());
+        attempts.was_right();
+        assert!(attempts.may().is_ok() && attempts.begin().is_ok());
+        assert!(attempts.begin().is_err());
     }
 
     #[test]

@@ -12,11 +12,13 @@ mod gate;
 mod guard;
 mod identity;
 pub mod keystone;
+mod large;
 mod limits;
 mod objects;
 mod origin;
 mod policy;
 mod record;
+mod refusals;
 mod routes;
 
 use std::{collections::HashSet, sync::Arc};

@@ -11,16 +11,23 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use chrono::{SecondsFormat, Utc};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::{audit::Entry, gate::Who, identity::Identity};
+use super::{
+    audit::{Entry, now},
+    gate::Who,
+    identity::Identity,
+    refusals::{Fate, SUMMARY_AFTER},
+};
 use crate::api::{State, error::ApiError, layers::canonical, listener::Peer};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("openstack-request-id");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-openstack-request-id");
+/// What a request is refused with.
+const REFUSED: [StatusCode; 3] =
+    [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS];
 /// Longest path that is noted.
 const MAX_PATH: usize = 1024;
 
@@ -60,13 +67,14 @@ pub(in crate::api) async fn observe(
         });
         let (status, milliseconds) = (response.status().as_u16(), start.elapsed().as_millis());
         let (method, path) = (&noted.method, &noted.path);
-        if *method == Method::GET && response.status().is_success() {
+        let is_quiet = *method == Method::GET && response.status().is_success();
+        if is_quiet || !noted.is_written(&state, response.status()) {
             tracing::debug!(%method, path, status, milliseconds, "answered");
         } else {
             tracing::info!(%method, path, status, milliseconds, "answered");
-        }
-        if noted.is_audited(response.status()) {
-            noted.audit(&state, status).await;
+            if noted.is_audited(response.status()) {
+                noted.audit(&state, status).await;
+            }
         }
         if let Ok(value) = HeaderValue::from_str(&noted.id) {
             response.headers_mut().insert(REQUEST_ID, value.clone());
@@ -95,7 +103,27 @@ impl Noted {
     /// What changes something, and what somebody was not allowed to do.
     fn is_audited(&self, status: StatusCode) -> bool {
         let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(&self.method);
-        !reads || [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status)
+        !reads || REFUSED.contains(&status)
+    }
+
+    /// Whether something is written about an answer: of refusals only so many.
+    fn is_written(&self, state: &State, status: StatusCode) -> bool {
+        let is_known = self.who.0.get().is_some();
+        if !(REFUSED.contains(&status) || (!is_known && !status.is_success())) {
+            return true;
+        }
+        let refusals = &state.gate.refusals[usize::from(is_known)];
+        let fate = refusals.fate(self.peer.map(|peer| peer.ip()), Instant::now());
+        if fate == Fate::First {
+            let (refusals, audit) = (refusals.clone(), state.gate.audit.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(SUMMARY_AFTER).await;
+                for (client, count) in refusals.summary() {
+                    audit.write_more(client, count).await;
+                }
+            });
+        }
+        fate == Fate::Written
     }
 
     async fn audit(&self, state: &State, status: u16) {
@@ -104,7 +132,7 @@ impl Noted {
         let mut segments = self.path.split('/').skip(2);
         let node = segments.next().filter(|kind| *kind == "nodes").and_then(|_| segments.next());
         let entry = Entry {
-            time: Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true),
+            time: now(),
             request_id: &self.id,
             global_request_id: self.global_id.as_deref(),
             user: who.user.as_deref(),

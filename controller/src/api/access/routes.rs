@@ -1,8 +1,9 @@
 //! The routes of the API, and which rule each is under. What is not here is not served.
 
 use Object::{
-    Allocation, Connector, List, NewAllocation, NewNode, Node, NodeAllocation, NodeDelete, NodePatch, OnNode,
-    Port, Portgroup, Provision, Public, QueryNode, Runbook, RunbookPatch, System, VolumeTarget,
+    Allocation, Connector, List, NewAllocation, NewNode, NewRunbook, Node, NodeAllocation, NodeDelete,
+    NodePatch, OnNode, Port, Portgroup, Provision, Public, QueryNode, Runbook, RunbookPatch, System,
+    VolumeTarget,
 };
 
 /// What a rule is applied to.
@@ -44,6 +45,8 @@ pub(in crate::api) enum Object {
     NewAllocation,
     /// A runbook; a public one may be seen and used by everybody.
     Runbook,
+    /// A runbook that is to be.
+    NewRunbook,
     /// A runbook, and each field that a patch touches.
     RunbookPatch,
 }
@@ -199,7 +202,7 @@ pub(in crate::api) const ROUTES: &[Route] = &[
     route("PATCH", "/v1/deploy_templates/{template}", "baremetal:deploy_template:update", System, 200, 55, "Changes a deploy template"),
     route("DELETE", "/v1/deploy_templates/{template}", "baremetal:deploy_template:delete", System, 204, 55, "Removes a deploy template"),
     route("GET", "/v1/runbooks", "baremetal:runbook:list", List, 200, 92, "Runbooks"),
-    route("POST", "/v1/runbooks", "baremetal:runbook:create", System, 201, 92, "Adds a runbook"),
+    route("POST", "/v1/runbooks", "baremetal:runbook:create", NewRunbook, 201, 92, "Adds a runbook"),
     route("GET", "/v1/runbooks/{runbook}", "baremetal:runbook:get", Runbook, 200, 92, "A runbook"),
     route("PATCH", "/v1/runbooks/{runbook}", "baremetal:runbook:update", RunbookPatch, 200, 92, "Changes a runbook"),
     route("DELETE", "/v1/runbooks/{runbook}", "baremetal:runbook:delete", Runbook, 204, 92, "Removes a runbook"),

@@ -209,7 +209,7 @@ async fn a_project_admin_enrols_nodes_of_the_own_project_only() {
     assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
     assert_eq!(answer.body["owner"], "blue");
     let answer = post(admin.clone(), json!({"driver": "redfish", "owner": "red"})).await;
-    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
     let answer = post(user("blue", MEMBER), json!({"driver": "redfish"})).await;
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
     let member =
@@ -363,4 +363,76 @@ async fn the_history_names_who_asked() {
         ("Provision state changed from \"available\" to \"manageable\"", json!("id-ann"), json!("blue")),
     ];
     assert_eq!(found, wanted);
+}
+
+#[tokio::test]
+async fn a_projects_runbook_is_its_own_and_not_public() {
+    let controller = Controller::start().await;
+    let manager = user("blue", &["manager", "member", "reader"]);
+    let steps = json!([{"interface": "power", "step": "power_on", "args": {}, "order": 1}]);
+    let post = async |who: &Identity, extra: Value| {
+        let mut body = json!({"name": "CUSTOM_A", "steps": steps});
+        body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        controller.send_as(who, Method::POST, "/v1/runbooks", body).await
+    };
+    let answer = post(&manager, json!({"owner": "red"})).await;
+    let sentence =
+        "Cannot create a runbook as a project scoped admin with an owner other than your own project.";
+    assert_eq!((answer.status, answer.fault().as_str()), (StatusCode::BAD_REQUEST, sentence));
+    for public in [json!(true), json!("yes")] {
+        let answer = post(&manager, json!({"public": public})).await;
+        let sentence = "Cannot create a public runbook as a project scoped admin.";
+        assert_eq!((answer.status, answer.fault().as_str()), (StatusCode::BAD_REQUEST, sentence));
+    }
+    assert_eq!(post(&user("blue", MEMBER), json!({})).await.status, StatusCode::FORBIDDEN);
+    let answer = post(&manager, json!({"owner": "blue"})).await;
+    assert_eq!((answer.status, &answer.body["owner"]), (StatusCode::CREATED, &json!("blue")), "{answer:?}");
+    let system = Identity::system(None, SystemRole::Member);
+    let answer = post(&system, json!({"owner": "red", "name": "CUSTOM_B"})).await;
+    assert_eq!(answer.body["owner"], "red", "{answer:?}");
+}
+
+#[tokio::test]
+async fn cleaning_is_not_turned_off_by_saying_nothing() {
+    let controller = Controller::start().await;
+    let mut node = controller.owned("node", "blue", "green").await;
+    let patch = async |operation: Value| {
+        let patch = json!([operation]);
+        controller.send_as(&user("blue", ADMIN), Method::PATCH, "/v1/nodes/node", patch).await
+    };
+    let path = "/automated_clean";
+    // The default of the configuration is not to clean: nothing is taken away.
+    assert_eq!(patch(json!({"op": "add", "path": path, "value": null})).await.status, StatusCode::OK);
+    node = controller.state.store.node(&node.uuid.to_string()).await.unwrap();
+    node.automated_clean = Some(true);
+    controller.state.store.update_node(&mut node, None).await.unwrap();
+    for operation in [
+        json!({"op": "replace", "path": path, "value": null}),
+        json!({"op": "remove", "path": path}),
+        json!({"op": "remove", "path": path, "value": true}),
+        json!({"op": "replace", "path": path, "value": false}),
+        json!({"op": "replace", "path": path, "value": "off"}),
+    ] {
+        let answer = patch(operation.clone()).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{operation}");
+        assert!(answer.fault().ends_with("baremetal:node:disable_cleaning"), "{operation}");
+    }
+}
+
+#[tokio::test]
+async fn a_path_that_is_no_text_and_several_hosts_are_bad_requests() {
+    let controller = Controller::start().await;
+    let admin = Identity::system(None, SystemRole::Admin);
+    for who in [&admin, &user("blue", ADMIN)] {
+        let answer = controller.get_as(who, "/v1/nodes/%ff").await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        assert_eq!(answer.fault(), "The path of the request is not UTF-8.");
+    }
+    let mut request = Controller::request("1.115", Method::GET, "/v1/nodes", &Value::Null);
+    request.headers_mut().append("host", "evil.example".parse().unwrap());
+    let answer = Controller::answer_of(crate::api::router(controller.state.clone()), request).await;
+    assert_eq!(
+        (answer.status, answer.fault().as_str()),
+        (StatusCode::BAD_REQUEST, "The request has several Host headers.")
+    );
 }

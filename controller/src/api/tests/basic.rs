@@ -156,3 +156,17 @@ fn a_file_that_cannot_be_used_is_refused_at_the_start() {
         assert!(!error.to_string().contains("secret"));
     }
 }
+
+#[test]
+fn a_role_for_nobody_is_refused_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    // `cat` has a role in the configuration; a misspelt line would make an administrator of her.
+    fs::write(dir.path().join("htpasswd"), USERS.replace("cat:", "kat:")).unwrap();
+    let error = open(dir.path()).unwrap_err();
+    assert!(
+        matches!(&error, AccessError::Passwords(PasswordFileError::NoSuchUser { user, .. }) if user == "cat"),
+        "{error}"
+    );
+    fs::write(dir.path().join("htpasswd"), USERS).unwrap();
+    assert!(open(dir.path()).is_ok());
+}

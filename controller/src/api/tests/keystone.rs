@@ -43,6 +43,7 @@ struct Cloud {
     fake: Arc<Fake>,
     controller: Controller,
     gate: Gate,
+    config: Config,
     _dir: TempDir,
 }
 
@@ -108,7 +109,7 @@ impl Cloud {
             ..Config::default()
         };
         let gate = open(&config, &dir).unwrap();
-        Self { fake, controller: Controller::start().await, gate, _dir: dir }
+        Self { fake, controller: Controller::start().await, gate, config, _dir: dir }
     }
 
     fn knows(&self, token: &str, body: Value) {
@@ -153,6 +154,30 @@ async fn tokens_are_validated_once_and_their_roles_count() {
     node.owner = Some("id-blue".into());
     cloud.controller.state.store.update_node(&mut node, None).await.unwrap();
     assert_eq!(cloud.get("/v1/nodes/node", Some("blue")).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_project_called_service_in_another_domain_is_any_project() {
+    let cloud = Cloud::start(60).await;
+    cloud.controller.node("node", crate::node::ProvisionState::Available).await;
+    let mut foreign = token_of("mallory", "service", &["service"], false);
+    foreign["token"]["project"]["domain"] = json!({"id": "4f3c", "name": "customer"});
+    cloud.knows("foreign", foreign.clone());
+    let mut homeless = foreign.clone();
+    homeless["token"]["project"]["domain"].take();
+    cloud.knows("homeless", homeless);
+    for token in ["foreign", "homeless"] {
+        let answer = cloud.get("/v1/nodes/node", Some(token)).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{token}");
+    }
+    // Unless that is the domain of the services, by name.
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("password"), "hunter2\n").unwrap();
+    let config = Config { service_project_domain_name: Some("customer".into()), ..cloud.config.clone() };
+    let cloud = Cloud { gate: open(&config, &dir).unwrap(), ..cloud };
+    assert_eq!(cloud.get("/v1/nodes/node", Some("foreign")).await.status, StatusCode::OK);
+    cloud.knows("usual", token_of("nova", "service", &["service"], false));
+    assert_eq!(cloud.get("/v1/nodes/node", Some("usual")).await.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

@@ -178,6 +178,33 @@ async fn who_changes_what_is_noted_without_secrets() {
     assert_eq!((&line["node"], &line["status"]), (&"n".into(), &404.into()));
 }
 
+#[tokio::test]
+async fn refusals_without_end_are_not_written_without_end() {
+    let served = Served::start(false, api::Config::default()).await;
+    let client = served.client();
+    for _ in 0..200 {
+        let url = format!("{}/v1/nodes", served.url);
+        let answer = client.get(url).header("Origin", "http://evil.example").send().await.unwrap();
+        assert_eq!(answer.status(), 403);
+    }
+    // What changes something is still written.
+    let url = format!("{}/v1/nodes/n/maintenance", served.url);
+    assert_eq!(client.put(url).body("{}").send().await.unwrap().status(), 404);
+    let path = served.dir.path().join("audit.log");
+    let read = async {
+        loop {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            if text.contains("maintenance") {
+                return text;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let text = tokio::time::timeout(Duration::from_secs(20), read).await.unwrap();
+    let refused = text.matches("\"status\":403").count();
+    assert!((60..70).contains(&refused), "{refused}");
+}
+
 async fn next_line(path: &Path) -> Value {
     let read = async {
         loop {

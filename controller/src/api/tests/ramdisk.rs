@@ -285,3 +285,17 @@ async fn rules_that_could_never_be_applied_are_refused() {
         assert!(answer.fault().contains(part), "{}", answer.fault());
     }
 }
+
+#[tokio::test]
+async fn without_the_token_nobody_learns_which_nodes_there_are() {
+    let (controller, _) = with_node(ProvisionState::CleanWait).await;
+    let node = controller.state.store.node("n").await.unwrap();
+    // Nor whether one is busy.
+    let busy = controller.state.engine.hold(node.uuid).await.unwrap();
+    let body = json!({"callback_url": "http://x", "agent_token": "wrong"});
+    let here = controller.send_at("1.115", Method::POST, "/v1/heartbeat/n", body.clone()).await;
+    let nowhere = controller.send_at("1.115", Method::POST, "/v1/heartbeat/nope", body).await;
+    assert_eq!((here.status, here.fault()), (nowhere.status, nowhere.fault()));
+    assert_eq!(here.fault(), "Invalid or missing agent token received.");
+    drop(busy);
+}

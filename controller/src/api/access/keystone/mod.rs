@@ -19,8 +19,15 @@ use serde::Deserialize;
 use tokio::sync::Semaphore;
 use url::Url;
 
-use self::{login::Login, wire::TokenBody};
-use super::{cache::Cache, identity::Identity};
+use self::{
+    login::Login,
+    wire::{ServiceProject, TokenBody},
+};
+use super::{
+    cache::Cache,
+    identity::Identity,
+    limits::{Attempts, TooMany},
+};
 
 const SUBJECT_TOKEN: &str = "x-subject-token";
 /// Largest answer that is read: no catalogue is asked for.
@@ -36,6 +43,7 @@ const MAX_ASKING: usize = 32;
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// URL of Keystone, such as `https://keystone.example:5000`; `/v3` is added where it is not there.
+    /// Default none.
     pub auth_url: Option<Url>,
     /// URL of Keystone that clients are told of when they come without a token. Default `auth_url`.
     pub www_authenticate_uri: Option<Url>,
@@ -63,6 +71,11 @@ pub struct Config {
     pub token_cache_time: u64,
     /// Project whose users with the role `service` may do what other services of the cloud need. Default `service`.
     pub service_project_name: String,
+    /// Id of the domain that this project must be in: a project of that name in another domain is any project.
+    /// Default `default`.
+    pub service_project_domain_id: String,
+    /// Name of that domain, which then counts instead of its id. Default none.
+    pub service_project_domain_name: Option<String>,
 }
 
 /// Why Keystone cannot be asked at all.
@@ -98,8 +111,6 @@ pub enum KeystoneError {
 pub(super) enum Refusal {
     /// 401: no token, or one that Keystone does not know (any more).
     Invalid,
-    /// 401, and it was counted as a guess.
-    Unknown,
     /// 503: Keystone does not tell.
     Unavailable(Problem),
 }
@@ -143,7 +154,7 @@ pub(super) struct Keystone {
     asking: Semaphore,
     known: Cache<Arc<Identity>>,
     cache_time: Duration,
-    service_project: String,
+    service_project: ServiceProject,
     www_authenticate: String,
 }
 
@@ -165,6 +176,8 @@ impl Default for Config {
             timeout: 10,
             token_cache_time: 60,
             service_project_name: "service".into(),
+            service_project_domain_id: "default".into(),
+            service_project_domain_name: None,
         }
     }
 }
@@ -197,7 +210,11 @@ impl Keystone {
             asking: Semaphore::new(MAX_ASKING),
             known: Cache::new(MAX_REMEMBERED).map_err(|_| KeystoneError::Random)?,
             cache_time: Duration::from_secs(config.token_cache_time),
-            service_project: config.service_project_name.clone(),
+            service_project: ServiceProject {
+                name: config.service_project_name.clone(),
+                domain_id: config.service_project_domain_id.clone(),
+                domain_name: config.service_project_domain_name.clone(),
+            },
             www_authenticate,
         })
     }
@@ -207,12 +224,12 @@ impl Keystone {
         &self.www_authenticate
     }
 
-    /// Whose token it is.
-    pub(super) async fn authenticate<R>(
+    /// Whose token it is. `attempts` of the client count only when Keystone has to be asked.
+    pub(super) async fn authenticate(
         &self,
         token: Option<&[u8]>,
-        may_ask: impl FnOnce() -> Result<(), R>,
-    ) -> Result<Result<Arc<Identity>, Refusal>, R> {
+        attempts: &Attempts<'_>,
+    ) -> Result<Result<Arc<Identity>, Refusal>, TooMany> {
         let token = token.and_then(|bytes| std::str::from_utf8(bytes).ok());
         let Some(token) = token.filter(|token| !token.is_empty() && token.len() <= MAX_TOKEN) else {
             return Ok(Err(Refusal::Invalid));
@@ -221,7 +238,7 @@ impl Keystone {
         if let Some(identity) = self.known.get(&tag) {
             return Ok(Ok(identity));
         }
-        may_ask()?;
+        attempts.may()?;
         let Ok(_turn) = self.asking.acquire().await else {
             return Ok(Err(Refusal::Unavailable(Problem::Busy)));
         };
@@ -229,14 +246,20 @@ impl Keystone {
         if let Some(identity) = self.known.get(&tag) {
             return Ok(Ok(identity));
         }
-        let body = match self.validate(token).await {
-            Ok(Some(body)) => body,
-            Ok(None) => return Ok(Err(Refusal::Unknown)),
-            Err(problem) => return Ok(Err(Refusal::Unavailable(problem))),
+        attempts.begin()?;
+        let answer = self.validate(token).await;
+        let left = |body: &TokenBody| (body.token.expires_at - Utc::now()).to_std().ok();
+        let (body, left) = match answer {
+            Ok(body) => match body.and_then(|body| left(&body).map(|left| (body, left))) {
+                Some(valid) => valid,
+                None => return Ok(Err(Refusal::Invalid)),
+            },
+            Err(problem) => {
+                attempts.was_right();
+                return Ok(Err(Refusal::Unavailable(problem)));
+            }
         };
-        let Ok(left) = (body.token.expires_at - Utc::now()).to_std() else {
-            return Ok(Err(Refusal::Unknown));
-        };
+        attempts.was_right();
         let identity = Arc::new(body.identity(&self.service_project));
         self.known.put(tag, Arc::clone(&identity), Instant::now() + left.min(self.cache_time));
         Ok(Ok(identity))
