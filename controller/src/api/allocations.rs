@@ -21,7 +21,7 @@ use super::{
     nodes::find,
     patch::Operation,
     query::Query,
-    value::{dictionary, logical_name, shortened, text, trait_name, uuid},
+    value::{Wrong, dictionary, logical_name, shortened, text, trait_name, uuid, wrong_type},
 };
 use crate::{
     node::{
@@ -116,7 +116,7 @@ async fn create(
     body: JsonBody,
 ) -> Result<Response, ApiError> {
     let mut body = body.object()?;
-    let node = match text("node", body.remove("node").unwrap_or_default(), 255).map_err(ApiError::bad)? {
+    let node = match text(body.remove("node").unwrap_or_default(), 255).map_err(ApiError::bad)? {
         Some(_) if !context.version.has(58) => {
             return Err(ApiError::bad("Cannot set node when creating an allocation in this API version"));
         }
@@ -164,11 +164,11 @@ async fn requested(
         }
         match field.as_str() {
             "candidate_nodes" => {
-                for ident in texts(&field, value).map_err(ApiError::bad)? {
+                for ident in texts(&field, value).map_err(|wrong| wrong.in_new("allocation"))? {
                     allocation.candidate_nodes.push(node_named(state, context, &ident).await?.uuid);
                 }
             }
-            _ => set(&mut allocation, &field, value).map_err(ApiError::bad)?,
+            _ => set(&mut allocation, &field, value).map_err(|wrong| wrong.in_new("allocation"))?,
         }
     }
     allocation.owner = context.viewer.owner_of_new(allocation.owner.take());
@@ -220,7 +220,7 @@ fn patch(allocation: &mut Allocation, operations: &[Operation]) -> Result<(), Re
         operation.apply(&mut after).map_err(|error| RequestError::Invalid(error.to_string()))?;
     }
     for (field, value) in after {
-        set(allocation, &field, value).map_err(RequestError::Invalid)?;
+        set(allocation, &field, value).map_err(|wrong| RequestError::Invalid(wrong.into()))?;
     }
     Ok(())
 }
@@ -290,7 +290,7 @@ fn taken(error: RequestError) -> ApiError {
 }
 
 /// Sets one field; `null` is its default.
-fn set(allocation: &mut Allocation, field: &str, value: Value) -> Result<(), String> {
+fn set(allocation: &mut Allocation, field: &str, value: Value) -> Result<(), Wrong> {
     match field {
         "uuid" => {
             if let Some(given) = uuid(field, value)? {
@@ -299,28 +299,28 @@ fn set(allocation: &mut Allocation, field: &str, value: Value) -> Result<(), Str
         }
         "name" => allocation.name = logical_name(value)?,
         "resource_class" => {
-            allocation.resource_class = text(field, value, 80)?.filter(|class| !class.is_empty());
+            allocation.resource_class = text(value, 80)?.filter(|class| !class.is_empty());
         }
-        "owner" => allocation.owner = text(field, value, 255)?,
-        "extra" => allocation.extra = dictionary(field, value)?,
+        "owner" => allocation.owner = text(value, 255)?,
+        "extra" => allocation.extra = dictionary(value)?,
         "traits" => {
             let names = texts(field, value)?.into_iter().map(Value::from);
             allocation.traits = names.map(|name| trait_name(&name)).collect::<Result<_, _>>()?;
         }
-        _ => return Err(format!("{field} cannot be set.")),
+        _ => return Err(format!("{field} cannot be set.").into()),
     }
     Ok(())
 }
 
 /// A list of texts; nothing is an empty one.
-fn texts(field: &str, value: Value) -> Result<Vec<String>, String> {
+fn texts(field: &str, value: Value) -> Result<Vec<String>, Wrong> {
     let items = match value {
         Value::Null => return Ok(Vec::new()),
         Value::Array(items) if items.len() <= MAX_ITEMS => items,
-        Value::Array(_) => return Err(format!("{field} names more than {MAX_ITEMS}.")),
-        _ => return Err(format!("{field} must be a list of strings.")),
+        Value::Array(_) => return Err(format!("{field} names more than {MAX_ITEMS}").into()),
+        other => return Err(wrong_type(&other, "'array', 'null'")),
     };
-    let one = |item| text(field, item, 255)?.ok_or_else(|| format!("{field} must be a list of strings."));
+    let one = |item| text(item, 255)?.ok_or_else(|| wrong_type(&Value::Null, "'string'"));
     items.into_iter().map(one).collect()
 }
 

@@ -76,7 +76,7 @@ fn check(event: &Map<String, Value>) -> Result<(), String> {
         if is_id && text.parse::<uuid::Uuid>().is_err() {
             return Err(format!("'{}' is not a 'uuid'", shortened(text)));
         }
-        if name == "mac_address" && mac_address(value).is_err() {
+        if name == "mac_address" && mac_address("mac_address", value).is_err() {
             return Err(format!("'{}' is not a 'mac-address'", shortened(text)));
         }
     }

@@ -8,7 +8,7 @@ use super::{
     mask,
     node_view::document,
     patch::Operation,
-    value::{boolean, dictionary, name, text, uuid},
+    value::{Wrong, boolean, dictionary, name, required_text, text, uuid},
     version::Version,
 };
 use crate::{
@@ -90,14 +90,9 @@ impl NodePatch {
             changed.interfaces.clear();
         }
         for (field, value) in after {
-            if before.get(&field) == Some(&value) {
-                continue;
-            }
-            if field == "name" {
-                let refusal = format!("Node {}: Cannot change name to invalid name", node.label());
-                changed.name = name(value, &refusal).map_err(ApiError::bad)?;
-            } else {
-                set(&mut changed, &field, value).map_err(ApiError::bad)?;
+            if before.get(&field) != Some(&value) {
+                set(&mut changed, &field, value)
+                    .map_err(|wrong| wrong.in_patch(&format!("Node {}", node.label())))?;
             }
         }
         mask::restore(&mut changed.driver_info, &node.driver_info);
@@ -171,7 +166,7 @@ pub(super) fn create(mut body: Map<String, Value>, version: Version, group: &str
     let Some(driver) = body.remove("driver").filter(|driver| !driver.is_null()) else {
         return Err(ApiError::bad("Schema error for node: 'driver' is a required property"));
     };
-    let driver = text("driver", driver, 255).map_err(ApiError::bad)?.unwrap_or_default();
+    let driver = required_text(driver, 255).map_err(|wrong| wrong.in_new("node"))?;
     let mut node = Node::new(driver);
     for (field, value) in body {
         if fields::settable(fields::NODE, &field, Access::Create, version)?.is_none() {
@@ -180,7 +175,7 @@ pub(super) fn create(mut body: Map<String, Value>, version: Version, group: &str
                 super::value::shortened(&field)
             )));
         }
-        set(&mut node, &field, value).map_err(ApiError::bad)?;
+        set(&mut node, &field, value).map_err(|wrong| wrong.in_new("node"))?;
     }
     if node.conductor_group.is_empty() {
         group.clone_into(&mut node.conductor_group);
@@ -215,41 +210,47 @@ fn no_conductor(node: &Node, driver: &str, known: Option<&str>) -> ApiError {
 }
 
 /// Sets one field; `null` is its default.
-fn set(node: &mut Node, field: &str, value: Value) -> Result<(), String> {
+fn set(node: &mut Node, field: &str, value: Value) -> Result<(), Wrong> {
     match field {
         "uuid" => {
             if let Some(given) = uuid(field, value)? {
                 node.uuid = bessemer_proto::ids::NodeId(given);
             }
         }
-        "name" => node.name = name(value, "Cannot create node with invalid name")?,
-        "driver" => node.driver = text(field, value, 255)?.ok_or("A node must have a driver.")?,
-        "driver_info" => node.driver_info = dictionary(field, value)?,
-        "properties" => node.properties = dictionary(field, value)?,
-        "instance_info" => node.instance_info = dictionary(field, value)?,
-        "extra" => node.extra = dictionary(field, value)?,
+        "name" => node.name = name(value)?,
+        "driver" => {
+            node.driver = match value {
+                Value::Null => return Err(Wrong::Schema("'driver' is a required property".to_owned())),
+                value => required_text(value, 255)?,
+            }
+        }
+        "driver_info" => node.driver_info = dictionary(value)?,
+        "properties" => node.properties = dictionary(value)?,
+        "instance_info" => node.instance_info = dictionary(value)?,
+        "extra" => node.extra = dictionary(value)?,
         "network_data" => {
-            let data = dictionary(field, value)?;
-            network_data::check(&data).map_err(|problem| format!("Invalid network_data: {problem}"))?;
+            let data = dictionary(value)?;
+            network_data::check(&data)
+                .map_err(|problem| Wrong::Value(format!("Invalid network_data: {problem}")))?;
             node.network_data = data;
         }
         "instance_uuid" => node.instance_uuid = uuid(field, value)?.map(|uuid| uuid.to_string()),
-        "instance_name" => node.instance_name = text(field, value, 255)?,
-        "resource_class" => node.resource_class = text(field, value, 80)?,
+        "instance_name" => node.instance_name = text(value, 255)?,
+        "resource_class" => node.resource_class = text(value, 80)?,
         "conductor_group" => {
-            node.conductor_group = text(field, value, 255)?.unwrap_or_default().to_ascii_lowercase();
+            node.conductor_group = text(value, 255)?.unwrap_or_default().to_ascii_lowercase();
         }
-        "owner" => node.owner = text(field, value, 255)?,
-        "lessee" => node.lessee = text(field, value, 255)?,
-        "shard" => node.shard = text(field, value, 255)?,
-        "description" => node.description = text(field, value, 4096)?,
-        "parent_node" => node.parent_node = text(field, value, 255)?,
+        "owner" => node.owner = text(value, 255)?,
+        "lessee" => node.lessee = text(value, 255)?,
+        "shard" => node.shard = text(value, 255)?,
+        "description" => node.description = text(value, 4096)?,
+        "parent_node" => node.parent_node = text(value, 255)?,
         "chassis_uuid" => node.chassis_uuid = uuid(field, value)?.map(|uuid| uuid.to_string()),
         "automated_clean" => node.automated_clean = boolean(field, &value)?,
         "protected" => node.protected = boolean(field, &value)?.unwrap_or_default(),
-        "protected_reason" => node.protected_reason = text(field, value, 4096)?,
+        "protected_reason" => node.protected_reason = text(value, 4096)?,
         "retired" => node.retired = boolean(field, &value)?.unwrap_or_default(),
-        "retired_reason" => node.retired_reason = text(field, value, 4096)?,
+        "retired_reason" => node.retired_reason = text(value, 4096)?,
         "disable_power_off" => node.disable_power_off = boolean(field, &value)?.unwrap_or_default(),
         "maintenance" => set_maintenance(node, boolean(field, &value)?.unwrap_or_default(), None),
         _ => return set_interface(node, field, value),
@@ -257,10 +258,10 @@ fn set(node: &mut Node, field: &str, value: Value) -> Result<(), String> {
     Ok(())
 }
 
-fn set_interface(node: &mut Node, field: &str, value: Value) -> Result<(), String> {
+fn set_interface(node: &mut Node, field: &str, value: Value) -> Result<(), Wrong> {
     let kind = field.strip_suffix("_interface").filter(|kind| KINDS.contains(kind));
     let kind = kind.ok_or_else(|| format!("{field} cannot be set."))?;
-    match text(field, value, 255)? {
+    match text(value, 255)? {
         Some(name) => node.interfaces.insert(kind.to_owned(), name),
         None => node.interfaces.remove(kind),
     };

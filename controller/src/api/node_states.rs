@@ -272,7 +272,7 @@ async fn enter_maintenance(
     body: JsonBody,
 ) -> Result<StatusCode, ApiError> {
     let reason = body.object()?.remove("reason").unwrap_or_default();
-    let reason = text("reason", reason, 4096).map_err(ApiError::bad)?;
+    let reason = text(reason, 4096).map_err(ApiError::bad)?;
     let node = find(&state, &context, &ident).await?;
     edit(&state, &context, node.uuid, move |node| {
         set_maintenance(node, true, reason);

@@ -56,10 +56,12 @@ async fn replace(
     }
     let names: Vec<String> = match given {
         None => return Err(ApiError::bad(HOW)),
-        Some(Value::Array(names)) => {
-            names.iter().map(trait_name).collect::<Result<_, _>>().map_err(|problem| schema(&problem))?
-        }
-        Some(other) => return Err(schema(&wrong_type("traits", &other, "a list"))),
+        Some(Value::Array(names)) => names
+            .iter()
+            .map(trait_name)
+            .collect::<Result<_, _>>()
+            .map_err(|wrong| schema(&String::from(wrong)))?,
+        Some(other) => return Err(schema(&String::from(wrong_type(&other, "'array'")))),
     };
     change(&state, &context, &ident, move |node| {
         node.traits = names;
@@ -91,8 +93,7 @@ async fn add(
     if !body.is_null() {
         return Err(ApiError::bad(HOW));
     }
-    let name = trait_name(&name.into())
-        .map_err(|problem| ApiError::bad(format!("Schema error for trait: {problem}")))?;
+    let name = trait_name(&name.into()).map_err(|wrong| wrong.in_new("trait"))?;
     let location = context.url(&format!("nodes/{ident}/traits/{name}"));
     change(&state, &context, &ident, move |node| {
         node.traits.push(name);

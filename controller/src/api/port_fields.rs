@@ -7,7 +7,7 @@ use super::{
     State,
     error::ApiError,
     resources::find_portgroup,
-    value::{boolean, dictionary, logical_name, mac_address, shortened, text, uuid},
+    value::{Wrong, boolean, dictionary, mac_address, shortened, text, uuid},
     version::Version,
 };
 use crate::{
@@ -43,7 +43,7 @@ pub(super) async fn set(
 ) -> Result<(), ApiError> {
     match field {
         "node_uuid" => {
-            let given = uuid(field, value).map_err(ApiError::bad)?;
+            let given = uuid(field, value).map_err(|wrong| wrong.in_new("port"))?;
             let given = given.ok_or_else(|| ApiError::bad("A port must have a node."))?;
             let node = state.store.node(&given.to_string()).await.map_err(|error| match error {
                 // The path is right, what it says is not.
@@ -53,7 +53,7 @@ pub(super) async fn set(
             port.node = node.uuid;
         }
         "portgroup_uuid" => {
-            port.portgroup = match uuid(field, value).map_err(ApiError::bad)? {
+            port.portgroup = match uuid(field, value).map_err(|wrong| wrong.in_new("port"))? {
                 None => None,
                 Some(given) => {
                     let group = find_portgroup(state, &given.to_string()).await;
@@ -62,39 +62,40 @@ pub(super) async fn set(
             };
         }
         "local_link_connection" => {
-            let link = dictionary(field, value).map_err(ApiError::bad)?;
+            let link = dictionary(value).map_err(|wrong| wrong.in_new("port"))?;
             port.local_link_connection = link_connection(link, version)?;
         }
-        _ => set_plain(port, field, value).map_err(ApiError::bad)?,
+        _ => set_plain(port, field, value).map_err(|wrong| wrong.in_new("port"))?,
     }
     Ok(())
 }
 
-fn set_plain(port: &mut Port, field: &str, value: Value) -> Result<(), String> {
+fn set_plain(port: &mut Port, field: &str, value: Value) -> Result<(), Wrong> {
     match field {
         "uuid" => {
             if let Some(given) = uuid(field, value)? {
                 port.uuid = given;
             }
         }
-        "address" => port.address = mac_address(&value)?,
-        "name" => port.name = logical_name(value)?,
-        "description" => port.description = text(field, value, 255)?,
+        "address" => port.address = mac_address(field, &value)?,
+        "name" => port.name = text(value, 255)?,
+        "description" => port.description = text(value, 255)?,
         "physical_network" => {
-            port.physical_network = text(field, value, 64)?;
+            port.physical_network = text(value, 64)?;
             if port.physical_network.as_deref() == Some("") {
-                return Err("A non-empty value is required when setting physical_network".to_owned());
+                let sentence = "A non-empty value is required when setting physical_network";
+                return Err(Wrong::Value(sentence.to_owned()));
             }
         }
         "pxe_enabled" => port.pxe_enabled = boolean(field, &value)?.unwrap_or(true),
         "is_smartnic" => port.is_smartnic = boolean(field, &value)?.unwrap_or_default(),
-        "vendor" => port.vendor = text(field, value, 32)?,
-        "category" => port.category = text(field, value, 80)?,
+        "vendor" => port.vendor = text(value, 32)?,
+        "category" => port.category = text(value, 80)?,
         "available_for_dynamic_portgroup" => {
             port.available_for_dynamic_portgroup = boolean(field, &value)?.unwrap_or(true);
         }
-        "extra" => port.extra = dictionary(field, value)?,
-        _ => return Err(format!("{field} cannot be set.")),
+        "extra" => port.extra = dictionary(value)?,
+        _ => return Err(format!("{field} cannot be set.").into()),
     }
     Ok(())
 }
@@ -137,7 +138,7 @@ fn link_connection(mut link: Dictionary, version: Version) -> Result<Dictionary,
 
 /// A MAC address, or the 16 hexadecimal digits of an OpenFlow datapath.
 fn switch_id(text: &str) -> Option<String> {
-    if let Ok(address) = mac_address(&text.into()) {
+    if let Ok(address) = mac_address("switch_id", &text.into()) {
         return Some(address);
     }
     (text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit())).then(|| text.to_ascii_lowercase())

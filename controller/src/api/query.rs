@@ -90,7 +90,9 @@ impl Query {
     /// An argument as a boolean.
     pub(super) fn boolean(&mut self, name: &'static str) -> Result<Option<bool>, ApiError> {
         self.text(name)
-            .map(|text| value::boolean_word(&text).ok_or_else(|| unusable(name, &text)))
+            .map(|text| {
+                value::boolean_word(&text).ok_or_else(|| ApiError::bad(value::no_boolean(name, &text)))
+            })
             .transpose()
     }
 

@@ -27,6 +27,12 @@ const RESERVED_NAMES: &[&str] = &[
     "volume",
 ];
 
+/// Whether it is a path of the API and therefore no name.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    RESERVED_NAMES.contains(&name)
+}
+
 /// Refuses what cannot be the name of a node; the error is a sentence.
 pub fn check_name(name: &str, refusal: &str) -> Result<(), String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~');
@@ -38,7 +44,7 @@ pub fn check_name(name: &str, refusal: &str) -> Result<(), String> {
     if name.parse::<Uuid>().is_ok() {
         return Err(format!("Cannot use the name '{name}' for a node: it is a UUID."));
     }
-    if RESERVED_NAMES.contains(&name) {
+    if is_reserved(name) {
         return Err(format!("The word '{name}' is reserved and can not be used as a node name."));
     }
     Ok(())

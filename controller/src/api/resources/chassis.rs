@@ -20,7 +20,7 @@ use super::{
         links::Context,
         nodes,
         query::Query,
-        value::{dictionary, text, uuid},
+        value::{Wrong, dictionary, text, uuid},
         version::Version,
     },
     frame::{self, Served, part_links},
@@ -68,12 +68,12 @@ impl Served for Chassis {
         Self { uuid: Uuid::new_v4(), description: None, extra: Map::new() }
     }
 
-    fn set(&mut self, field: &str, value: Value, _: Version) -> Result<(), String> {
+    fn set(&mut self, field: &str, value: Value, _: Version) -> Result<(), Wrong> {
         match field {
             "uuid" => self.uuid = uuid(field, value)?.unwrap_or(self.uuid),
-            "description" => self.description = text(field, value, 255)?,
-            "extra" => self.extra = dictionary(field, value)?,
-            _ => return Err(format!("{field} cannot be set.")),
+            "description" => self.description = text(value, 255)?,
+            "extra" => self.extra = dictionary(value)?,
+            _ => return Err(format!("{field} cannot be set.").into()),
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use super::{
         },
         links::Context,
         mask::masked_any,
-        value::{dictionary, text, trait_name, uuid},
+        value::{Wrong, dictionary, text, trait_name, uuid},
         version::Version,
     },
     frame::{self, Served},
@@ -69,14 +69,14 @@ impl Served for DeployTemplate {
         }
     }
 
-    fn set(&mut self, field: &str, value: Value, _: Version) -> Result<(), String> {
+    fn set(&mut self, field: &str, value: Value, _: Version) -> Result<(), Wrong> {
         match field {
             "uuid" => self.uuid = uuid(field, value)?.unwrap_or(self.uuid),
             "name" => self.name = trait_name(&value)?,
-            "description" => self.description = text(field, value, 255)?,
-            "extra" => self.extra = dictionary(field, value)?,
+            "description" => self.description = text(value, 255)?,
+            "extra" => self.extra = dictionary(value)?,
             "steps" => self.steps = Self::parse_steps(value).map_err(|error| error.to_string())?,
-            _ => return Err(format!("{field} cannot be set.")),
+            _ => return Err(format!("{field} cannot be set.").into()),
         }
         Ok(())
     }

@@ -24,7 +24,7 @@ use super::super::{
     node_view::{pick, timestamp},
     patch::Operation,
     query::{DETAIL_SINCE, Query},
-    value::{shortened, uuid},
+    value::{Wrong, shortened, uuid},
     version::Version,
 };
 use crate::{
@@ -69,7 +69,7 @@ pub(super) trait Served: Resource {
     fn blank() -> Self;
 
     /// Sets one field; `null` is its default.
-    fn set(&mut self, field: &str, value: Value, version: Version) -> Result<(), String>;
+    fn set(&mut self, field: &str, value: Value, version: Version) -> Result<(), Wrong>;
 
     /// Adds what is no field of the document, and hides what is secret.
     fn finish(_context: &Context, _document: &mut Map<String, Value>) {}
@@ -245,15 +245,16 @@ async fn create<R: Served>(
 ) -> Result<Response, ApiError> {
     query.finish()?;
     let schema = |problem: String| ApiError::bad(format!("Schema error for {}: {problem}", R::BODY));
+    let new = |wrong: Wrong| wrong.in_new(R::BODY);
     let mut body = body.object()?;
     if let Some(name) = R::REQUIRED.iter().find(|name| body.get(**name).is_none_or(Value::is_null)) {
         return Err(schema(format!("'{name}' is a required property")));
     }
     let mut value = R::blank();
     if let Some(given) = body.remove("uuid")
-        && let Some(given) = uuid("uuid", given).map_err(ApiError::bad)?
+        && let Some(given) = uuid("uuid", given).map_err(new)?
     {
-        value.set("uuid", given.to_string().into(), context.version).map_err(schema)?;
+        value.set("uuid", given.to_string().into(), context.version).map_err(new)?;
     }
     for (field, given) in body {
         if fields::settable(R::FIELDS, &field, Access::Create, context.version)?.is_none() {
@@ -261,7 +262,7 @@ async fn create<R: Served>(
             return Err(schema(format!("Additional properties are not allowed ('{name}' was unexpected)")));
         }
         let given = resolve_node(&state, &field, given).await?;
-        value.set(&field, given, context.version).map_err(schema)?;
+        value.set(&field, given, context.version).map_err(new)?;
     }
     value.belong_to(&context.viewer);
     value.settle(None)?;
@@ -343,6 +344,7 @@ async fn set_changed<R: Served>(
     new: Map<String, Value>,
 ) -> Result<(), ApiError> {
     let schema = |problem: String| ApiError::bad(format!("Schema error for patch: {problem}"));
+    let whom = format!("{} {}", R::WHAT, target.uuid());
     let mut shown = old.clone();
     R::finish(context, &mut shown);
     for (field, mut value) in new {
@@ -356,7 +358,7 @@ async fn set_changed<R: Served>(
             return Err(schema(format!("'{field}' is a required property")));
         }
         let value = resolve_node(state, &field, value).await?;
-        target.set(&field, value, context.version).map_err(schema)?;
+        target.set(&field, value, context.version).map_err(|wrong| wrong.in_patch(&whom))?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use super::{
         },
         links::Context,
         query::Query,
-        value::{boolean, shortened, text, uuid},
+        value::{Wrong, boolean, shortened, text, uuid},
         version::Version,
     },
     frame::{self, Filter, Served},
@@ -71,16 +71,16 @@ impl Served for InspectionRule {
         }
     }
 
-    fn set(&mut self, field: &str, value: Value, _: Version) -> Result<(), String> {
+    fn set(&mut self, field: &str, value: Value, _: Version) -> Result<(), Wrong> {
         match field {
             "uuid" => self.uuid = uuid(field, value)?.unwrap_or(self.uuid),
-            "description" => self.description = text(field, value, 255)?,
+            "description" => self.description = text(value, 255)?,
             "priority" => self.priority = priority(&value)?,
             "sensitive" => self.sensitive = boolean(field, &value)?.unwrap_or_default(),
             "phase" => self.phase = phase(value)?,
             "conditions" => self.conditions = Self::parse_conditions(value)?,
             "actions" => self.actions = Self::parse_actions(value)?,
-            _ => return Err(format!("{field} cannot be set.")),
+            _ => return Err(format!("{field} cannot be set.").into()),
         }
         Ok(())
     }
@@ -116,7 +116,7 @@ fn priority(value: &Value) -> Result<i64, String> {
 }
 
 fn phase(value: Value) -> Result<String, String> {
-    match text("phase", value, 255)? {
+    match text(value, 255)? {
         None => Ok(PHASE.to_owned()),
         Some(phase) if phase == PHASE => Ok(phase),
         Some(other) => Err(format!("Invalid phase: {}. Valid phases are: {PHASE}", shortened(&other))),

@@ -48,7 +48,7 @@ impl NodesWanted {
             wanted.nodes = Some(HashSet::from([node]));
         }
         if let Some(text) = address {
-            let address = mac_address(&text.as_str().into()).map_err(|_| {
+            let address = mac_address("address", &text.as_str().into()).map_err(|_| {
                 ApiError::bad(format!("Expected valid MAC address for address: {}", shortened(&text)))
             })?;
             wanted.address = Some(address);

@@ -21,7 +21,7 @@ use super::{
         links::Context,
         nodes, ports,
         query::Query,
-        value::{boolean, dictionary, logical_name, mac_address, text, uuid},
+        value::{Wrong, boolean, dictionary, logical_name, mac_address, text, uuid},
         version::Version,
     },
     frame::{self, Filter, Scope, Served, part_links},
@@ -118,25 +118,25 @@ impl Served for Portgroup {
         }
     }
 
-    fn set(&mut self, field: &str, value: Value, _: Version) -> Result<(), String> {
+    fn set(&mut self, field: &str, value: Value, _: Version) -> Result<(), Wrong> {
         match field {
             "uuid" => self.uuid = uuid(field, value)?.unwrap_or(self.uuid),
             "node_uuid" => self.node = NodeId(uuid(field, value)?.unwrap_or(self.node.0)),
             "name" => self.name = logical_name(value)?,
             "address" if value.is_null() => self.address = None,
-            "address" => self.address = Some(mac_address(&value)?),
+            "address" => self.address = Some(mac_address(field, &value)?),
             "mode" => {
-                self.mode = text(field, value, 255)?
-                    .ok_or("'mode' is a mandatory attribute and can not be removed")?;
+                self.mode = text(value, 255)?
+                    .ok_or_else(|| "'mode' is a mandatory attribute and can not be removed".to_owned())?;
             }
-            "properties" => self.properties = dictionary(field, value)?,
+            "properties" => self.properties = dictionary(value)?,
             "standalone_ports_supported" => {
                 self.standalone_ports_supported = boolean(field, &value)?.unwrap_or(true);
             }
-            "physical_network" => self.physical_network = text(field, value, 64)?,
-            "category" => self.category = text(field, value, 80)?,
-            "extra" => self.extra = dictionary(field, value)?,
-            _ => return Err(format!("{field} cannot be set.")),
+            "physical_network" => self.physical_network = text(value, 64)?,
+            "category" => self.category = text(value, 80)?,
+            "extra" => self.extra = dictionary(value)?,
+            _ => return Err(format!("{field} cannot be set.").into()),
         }
         Ok(())
     }

@@ -23,7 +23,7 @@ use super::{
         layers::since,
         links::Context,
         mask::masked_any,
-        value::{boolean, dictionary, logical_name, text, trait_name, uuid},
+        value::{Wrong, boolean, dictionary, logical_name, text, trait_name, uuid},
         version::Version,
     },
     frame::{self, Served},
@@ -100,18 +100,18 @@ impl Served for Runbook {
         }
     }
 
-    fn set(&mut self, field: &str, value: Value, version: Version) -> Result<(), String> {
+    fn set(&mut self, field: &str, value: Value, version: Version) -> Result<(), Wrong> {
         match field {
             "uuid" => self.uuid = uuid(field, value)?.unwrap_or(self.uuid),
             "name" if version.has(TRAITS_SINCE) => self.name = logical_name(value)?.unwrap_or_default(),
             "name" => self.name = trait_name(&value)?,
-            "description" => self.description = text(field, value, 255)?,
+            "description" => self.description = text(value, 255)?,
             "disable_ramdisk" => self.disable_ramdisk = boolean(field, &value)?.unwrap_or_default(),
             "public" => self.public = boolean(field, &value)?.unwrap_or_default(),
-            "owner" => self.owner = text(field, value, 255)?,
-            "extra" => self.extra = dictionary(field, value)?,
+            "owner" => self.owner = text(value, 255)?,
+            "extra" => self.extra = dictionary(value)?,
             "steps" => self.steps = Self::parse_steps(value).map_err(|error| error.to_string())?,
-            _ => return Err(format!("{field} cannot be set.")),
+            _ => return Err(format!("{field} cannot be set.").into()),
         }
         Ok(())
     }
@@ -177,7 +177,7 @@ async fn add_trait(
     if !body.is_null() {
         return Err(ApiError::bad("No body should be provided when adding a trait"));
     }
-    let name = trait_name(&name.into()).map_err(|problem| bad_trait(&problem))?;
+    let name = trait_name(&name.into()).map_err(|wrong| bad_trait(&String::from(wrong)))?;
     let location = context.url(&format!("runbooks/{ident}/traits/{name}"));
     edit_traits(&state, &ident, move |traits| {
         if !traits.contains(&name) {
@@ -225,7 +225,7 @@ fn wanted_traits(mut body: Map<String, Value>) -> Result<Vec<String>, ApiError> 
         ));
     };
     let names: Result<Vec<_>, _> = names.iter().map(trait_name).collect();
-    let mut names = names.map_err(|problem| bad_trait(&problem))?;
+    let mut names = names.map_err(|wrong| bad_trait(&String::from(wrong)))?;
     names.sort_unstable();
     names.dedup();
     Ok(names)

@@ -22,7 +22,7 @@ use super::{
         mask::masked_any,
         nodes,
         query::Query,
-        value::{dictionary, required_text, uuid},
+        value::{Wrong, dictionary, required_text, uuid, wrong_type},
         version::Version,
     },
     frame::{self, Filter, Scope, Served},
@@ -96,14 +96,14 @@ impl Served for VolumeConnector {
         }
     }
 
-    fn set(&mut self, field: &str, value: Value, _: Version) -> Result<(), String> {
+    fn set(&mut self, field: &str, value: Value, _: Version) -> Result<(), Wrong> {
         match field {
             "uuid" => self.uuid = uuid(field, value)?.unwrap_or(self.uuid),
             "node_uuid" => self.node = NodeId(uuid(field, value)?.unwrap_or(self.node.0)),
-            "type" => self.kind = required_text(field, value, 32)?,
-            "connector_id" => self.connector_id = required_text(field, value, 255)?,
-            "extra" => self.extra = dictionary(field, value)?,
-            _ => return Err(format!("{field} cannot be set.")),
+            "type" => self.kind = required_text(value, 32)?,
+            "connector_id" => self.connector_id = required_text(value, 255)?,
+            "extra" => self.extra = dictionary(value)?,
+            _ => return Err(format!("{field} cannot be set.").into()),
         }
         Ok(())
     }
@@ -178,18 +178,18 @@ impl Served for VolumeTarget {
         }
     }
 
-    fn set(&mut self, field: &str, value: Value, _: Version) -> Result<(), String> {
+    fn set(&mut self, field: &str, value: Value, _: Version) -> Result<(), Wrong> {
         match field {
             "uuid" => self.uuid = uuid(field, value)?.unwrap_or(self.uuid),
             "node_uuid" => self.node = NodeId(uuid(field, value)?.unwrap_or(self.node.0)),
             "boot_index" => {
-                self.boot_index = value.as_i64().ok_or("boot_index is not of type 'integer'")?;
+                self.boot_index = value.as_i64().ok_or_else(|| wrong_type(&value, "'integer'"))?;
             }
-            "volume_id" => self.volume_id = required_text(field, value, 36)?,
-            "volume_type" => self.volume_type = required_text(field, value, 64)?,
-            "properties" => self.properties = dictionary(field, value)?,
-            "extra" => self.extra = dictionary(field, value)?,
-            _ => return Err(format!("{field} cannot be set.")),
+            "volume_id" => self.volume_id = required_text(value, 36)?,
+            "volume_type" => self.volume_type = required_text(value, 64)?,
+            "properties" => self.properties = dictionary(value)?,
+            "extra" => self.extra = dictionary(value)?,
+            _ => return Err(format!("{field} cannot be set.").into()),
         }
         Ok(())
     }

@@ -194,3 +194,62 @@ async fn a_failed_service_is_not_aborted_in_maintenance() {
     assert_eq!(abort().await.status, StatusCode::ACCEPTED);
     assert_eq!(controller.get("/v1/nodes/n").await.body["provision_state"], "active");
 }
+
+#[tokio::test]
+async fn values_of_fields_are_refused_in_ironics_words() {
+    let controller = Controller::start().await;
+    let node = controller.node("n", ProvisionState::Manageable).await.uuid;
+    let long = "x".repeat(90);
+    for (field, value, problem) in [
+        ("resource_class", json!(long), format!("'{}' is too long", &long[..64])),
+        ("resource_class", json!(5), "5 is not of type 'string', 'null'".to_owned()),
+        ("properties", json!(true), "True is not of type 'object', 'null'".to_owned()),
+    ] {
+        let made =
+            controller.send(Method::POST, "/v1/nodes", json!({"driver": "redfish", field: value})).await;
+        assert_eq!(
+            (made.status, made.fault()),
+            (StatusCode::BAD_REQUEST, format!("Schema error for node: {problem}"))
+        );
+        let changed = patch(&controller, &format!("/{field}"), value).await;
+        let wanted = format!("Schema error for patch: {problem}");
+        assert_eq!((changed.status, changed.fault()), (StatusCode::BAD_REQUEST, wanted));
+    }
+    let made = controller.send(Method::POST, "/v1/nodes", json!({"driver": "redfish", "name": "a b"})).await;
+    assert_eq!(made.fault(), "Cannot create node with invalid name 'a b'");
+    let named = patch(&controller, "/name", "a b".into()).await;
+    assert_eq!(named.fault(), "Node n: Cannot change name to invalid name 'a b'");
+    let cleaned = patch(&controller, "/automated_clean", "maybe".into()).await;
+    assert!(
+        cleaned
+            .fault()
+            .starts_with("Invalid automated_clean: Unrecognized value 'maybe', acceptable values are:")
+    );
+    for (path, body, sentence) in [
+        ("ports", json!({"address": "zz", "node_uuid": node}), "Expected valid MAC address for address: zz"),
+        (
+            "ports",
+            json!({"address": 5, "node_uuid": node}),
+            "Schema error for port: 5 is not of type 'string'",
+        ),
+        (
+            "ports",
+            json!({"address": "52:54:00:00:00:01", "node_uuid": "zz"}),
+            "Expected UUID for node_uuid: zz",
+        ),
+        (
+            "portgroups",
+            json!({"address": "zz", "node_uuid": node}),
+            "Expected valid MAC address for address: zz",
+        ),
+        (
+            "portgroups",
+            json!({"name": "a b", "node_uuid": node}),
+            "Cannot create portgroup with invalid name 'a b'",
+        ),
+        ("chassis", json!({"extra": 5}), "Schema error for chassis: 5 is not of type 'object', 'null'"),
+    ] {
+        let answer = controller.send(Method::POST, &format!("/v1/{path}"), body).await;
+        assert_eq!((answer.status, answer.fault().as_str()), (StatusCode::BAD_REQUEST, sentence), "{path}");
+    }
+}

@@ -88,7 +88,7 @@ async fn wrong_ports_are_refused() {
         (json!({"address": MAC}), "'node_uuid' is a required property"),
         (json!({"node_uuid": node}), "'address' is a required property"),
         (json!({"address": "52:54", "node_uuid": node}), "Expected valid MAC address for address: 52:54"),
-        (json!({"address": MAC, "node_uuid": "ghost"}), "expected a UUID but received ghost"),
+        (json!({"address": MAC, "node_uuid": "ghost"}), "Expected UUID for node_uuid: ghost"),
         (json!({"address": MAC, "node_uuid": node, "bogus": 1}), "('bogus' was unexpected)"),
     ] {
         let answer = controller.send(Method::POST, "/v1/ports", body.clone()).await;
