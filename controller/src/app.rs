@@ -151,7 +151,14 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), AppError
         () = store.lost() => Err(AppError::Overtaken),
     };
     stop.cancel();
-    drain(&config, &engine, servers).await;
+    match &ended {
+        // Every command to a machine from here on would be in another controller's way.
+        Err(AppError::Overtaken) => {
+            tokio::join!(engine.abandon(), servers.shutdown());
+            bmc::close_sessions().await;
+        }
+        _ => drain(&config, &engine, servers).await,
+    }
     notifications.stop().await;
     store.close().await;
     ended

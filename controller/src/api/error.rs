@@ -112,6 +112,7 @@ impl From<StoreError> for ApiError {
         let status = match &error {
             StoreError::NotFound { .. } => StatusCode::NOT_FOUND,
             StoreError::Duplicate { .. } | StoreError::Conflict { .. } => StatusCode::CONFLICT,
+            StoreError::Overtaken { .. } => StatusCode::SERVICE_UNAVAILABLE,
             // Whatever else goes wrong with a database is not the client's fault.
             _ => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a request failed");

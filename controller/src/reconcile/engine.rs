@@ -155,6 +155,14 @@ impl Engine {
         }
     }
 
+    /// Drops all work at once: another controller has the machines.
+    pub async fn abandon(&self) {
+        self.inner.stop.cancel();
+        self.inner.abandon.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+
     /// Looks at the node soon.
     pub fn poke(&self, node: NodeId) {
         self.inner.pokes.poke(node);
@@ -187,7 +195,10 @@ async fn schedule(inner: Arc<Inner>) {
     loop {
         tokio::select! {
             () = inner.stop.cancelled() => break,
-            _ = period.tick() => poke_moving(&inner).await,
+            _ = period.tick() => tokio::select! {
+                () = inner.abandon.cancelled() => break,
+                () = poke_moving(&inner) => {}
+            },
             nodes = inner.pokes.take() => for node in nodes {
                 if busy.insert(node) {
                     looks.spawn(look(Arc::clone(&inner), Arc::clone(&slots), node));

@@ -99,7 +99,9 @@ impl From<StoreError> for Failure {
     /// A row that is missing or unreadable stays so; the database itself may come back.
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Database { .. } | StoreError::Conflict { .. } => Self::Store(error),
+            StoreError::Database { .. } | StoreError::Conflict { .. } | StoreError::Overtaken { .. } => {
+                Self::Store(error)
+            }
             broken => Self::Node(sentence(&broken)),
         }
     }

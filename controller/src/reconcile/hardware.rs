@@ -14,6 +14,7 @@ use super::{
     engine::Engine,
     error::{RequestError, sentence},
     locks::NodeGuard,
+    persist::Insistence,
     process::panic_text,
     requests::invalid,
 };
@@ -227,6 +228,16 @@ impl Engine {
         }
     }
 
+    async fn settle_end(&self, node: NodeId) {
+        let mut insistence = Insistence::new();
+        while let Err(error) = self.settle_change(node).await {
+            if !insistence.waits(self, &error).await {
+                tracing::error!(%node, error = sentence(&error), "the change is made again at a restart");
+                return;
+            }
+        }
+    }
+
     async fn carry_out(&self, guard: NodeGuard, mut node: Node, bmc: Bmc, change: Change) {
         let work = AssertUnwindSafe(timeout(CHANGE_WITHIN, apply(&bmc, &change))).catch_unwind().await;
         let problem = match work {
@@ -238,18 +249,19 @@ impl Engine {
                 Some("internal error of the controller: please report it with its log".to_owned())
             }
         };
-        match (&problem, &change) {
-            (None, Change::BootMode(mode)) => node.boot_mode = Some(*mode),
-            (None, Change::SecureBoot(enabled)) => node.secure_boot = Some(*enabled),
-            _ => {}
-        }
-        node.last_error = problem.map(|problem| format!("Failed to {}. Error: {problem}", change.sentence()));
-        node.reservation = None;
-        tracing::info!(node = %node.uuid, change = change.name(), error = node.last_error, "hardware change ended");
-        if let Err(error) = self.inner.cx.store.update_node(&mut node, None).await {
-            tracing::error!(node = %node.uuid, error = sentence(&error), "the change could not be stored");
-        } else if let Err(error) = self.settle_change(node.uuid).await {
-            tracing::error!(node = %node.uuid, error = sentence(&error), "the change is made again at a restart");
+        let last_error = problem.map(|problem| format!("Failed to {}. Error: {problem}", change.sentence()));
+        tracing::info!(node = %node.uuid, change = change.name(), error = last_error, "hardware change ended");
+        let end = self.write_end(&mut node, None, |node| {
+            match (&last_error, &change) {
+                (None, Change::BootMode(mode)) => node.boot_mode = Some(*mode),
+                (None, Change::SecureBoot(enabled)) => node.secure_boot = Some(*enabled),
+                _ => {}
+            }
+            node.last_error.clone_from(&last_error);
+            node.reservation = None;
+        });
+        if end.await {
+            self.settle_end(node.uuid).await;
         }
         drop(guard);
         self.poke(node.uuid);

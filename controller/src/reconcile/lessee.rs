@@ -33,6 +33,13 @@ pub(super) fn set(node: &mut Node, source: LesseeSource) {
     node.driver_internal_info.insert(MARK.to_owned(), json!(true));
 }
 
+/// When somebody edited the node: a lessee that is set by hand stays.
+pub(super) fn changed(before: &Node, node: &mut Node) {
+    if node.lessee != before.lessee {
+        node.driver_internal_info.remove(MARK);
+    }
+}
+
 /// When the instance is gone.
 pub(super) fn forget(node: &mut Node) {
     if node.driver_internal_info.remove(MARK).is_some() {

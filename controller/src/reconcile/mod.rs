@@ -19,6 +19,7 @@ mod locks;
 mod machine;
 mod maintenance;
 mod outcome;
+mod persist;
 mod power;
 mod process;
 mod queue;

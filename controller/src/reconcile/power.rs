@@ -68,20 +68,22 @@ impl Engine {
         let limits = Limits::of(&self.inner.cx.config, within);
         let change =
             AssertUnwindSafe(change(&bmc, target, limits, node.disable_power_off)).catch_unwind().await;
-        node.last_error = problem(&node, change)
+        let last_error = problem(&node, change)
             .map(|problem| format!("Failed to change the power state to \"{target}\". Error: {problem}"));
-        node.power_state = machine::read_power(&node, &bmc).await;
-        node.target_power_state = None;
-        node.reservation = None;
-        tracing::info!(node = %node.uuid, %target, error = node.last_error, "power change ended");
+        let power_state = machine::read_power(&node, &bmc).await;
+        tracing::info!(node = %node.uuid, %target, error = last_error, "power change ended");
         let event = HistoryEvent {
-            error: node.last_error.clone(),
+            error: last_error.clone(),
             ..HistoryEvent::noted(&node, events::POWER, format!("Power state change to \"{target}\" ended"))
         };
         let event = self.signed(event);
-        if let Err(error) = self.inner.cx.store.update_node(&mut node, Some(&event)).await {
-            tracing::error!(node = %node.uuid, error = sentence(&error), "the power state could not be stored");
-        }
+        self.write_end(&mut node, Some(&event), |node| {
+            node.last_error.clone_from(&last_error);
+            node.power_state = power_state;
+            node.target_power_state = None;
+            node.reservation = None;
+        })
+        .await;
         drop(guard);
         self.poke(node.uuid);
     }

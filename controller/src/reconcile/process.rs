@@ -178,6 +178,11 @@ async fn fail(state: &dyn State, mut node: Node, reason: String, cx: &Context) -
     enter(node, failed, Some(reason), cx).await
 }
 
+/// Whether [`fail_soon`] was asked for: nobody may let the node go on.
+pub(super) fn fails_soon(node: &Node) -> bool {
+    node.driver_internal_info.contains_key(FAILING)
+}
+
 /// Takes back what [`fail_soon`] asked for.
 pub(super) fn forget_failure(node: &mut Node) {
     node.driver_internal_info.remove(FAILING);

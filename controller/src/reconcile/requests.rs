@@ -60,7 +60,8 @@ impl Engine {
             self.poke(node.uuid);
             return Ok(());
         }
-        // An abort that was not yet looked at is overtaken: the new state does its own tidying.
+        refuse_aborted(&node, verb)?;
+        // What was not yet looked at is overtaken by an undeploy, which does its own tidying.
         process::forget_failure(&mut node);
         if matches!(verb, Verb::Deploy | Verb::Rebuild) {
             lessee::set(&mut node, self.inner.cx.config.automatic_lessee_source);
@@ -109,6 +110,7 @@ impl Engine {
         if node.automated_clean == Some(true) && before.automated_clean != Some(true) {
             self.refuse_cleaning(&node)?;
         }
+        lessee::changed(&before, &mut node);
         // The instance of an allocation goes, and so does the allocation, as in Ironic.
         if before.instance_uuid.is_some() && node.instance_uuid.is_none() {
             allocations::forget(&self.inner.cx, &mut node).await?;
@@ -275,6 +277,19 @@ fn abort(node: &mut Node) -> Result<(), RequestError> {
         process::fail_soon(node, reason);
     }
     Ok(())
+}
+
+/// An abort that was accepted is carried out.
+fn refuse_aborted(node: &Node, verb: Verb) -> Result<(), RequestError> {
+    match process::fails_soon(node) && verb != Verb::Undeploy {
+        true => Err(RequestError::InUse(format!(
+            "The requested action \"{verb}\" can not be performed on node \"{}\": it is being aborted or has failed. Wait \
+             until it is in state \"{}\".",
+            node.uuid,
+            node.provision_state.failure().unwrap_or(ProvisionState::Error)
+        ))),
+        false => Ok(()),
+    }
 }
 
 fn not_readable(failure: Failure) -> RequestError {

@@ -10,6 +10,7 @@ use super::{Store, db::Db};
 #[derive(Debug)]
 pub(crate) struct Fuse {
     left: AtomicU64,
+    failing: AtomicU64,
     news: Notify,
 }
 
@@ -30,7 +31,7 @@ impl Db {
 
 impl Default for Fuse {
     fn default() -> Self {
-        Self { left: AtomicU64::new(u64::MAX), news: Notify::new() }
+        Self { left: AtomicU64::new(u64::MAX), failing: AtomicU64::new(0), news: Notify::new() }
     }
 }
 
@@ -45,12 +46,28 @@ impl Fuse {
         self.news.notified().await;
     }
 
+    /// Fails so many writes, as when the database is away.
+    pub(crate) fn fail_next(&self, writes: u64) {
+        self.failing.store(writes, Ordering::SeqCst);
+    }
+
+    /// How many of them are still to come.
+    pub(crate) fn failing(&self) -> u64 {
+        self.failing.load(Ordering::SeqCst)
+    }
+
     /// Called before each write; does not come back when the fuse is blown.
-    pub(super) async fn burn(&self) {
+    pub(super) async fn burn(&self) -> Result<(), sqlx::Error> {
+        let failing =
+            self.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |failing| failing.checked_sub(1));
+        if failing.is_ok() {
+            return Err(sqlx::Error::PoolTimedOut);
+        }
         let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         if left.is_err() {
             self.news.notify_one();
             std::future::pending::<()>().await;
         }
+        Ok(())
     }
 }

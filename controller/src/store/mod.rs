@@ -6,6 +6,7 @@ mod boots;
 mod columns;
 mod config;
 mod db;
+mod fence;
 #[cfg(test)]
 mod fuse;
 mod history;
@@ -155,6 +156,12 @@ pub enum StoreError {
     InUse {
         /// The database.
         database: String,
+    },
+    /// Another controller took the database over: nothing of this one is written any more.
+    #[error("another controller took the database over: this one could not {action}")]
+    Overtaken {
+        /// What was tried.
+        action: &'static str,
     },
     /// A configuration that cannot work.
     #[error(transparent)]

@@ -34,6 +34,7 @@ impl Store {
                 prepare_folder(state_dir)?;
                 let db = Db::Postgres {
                     pool: opened.pool,
+                    fence: opened.fence,
                     #[cfg(test)]
                     fuse: super::fuse::Fuse::default(),
                 };

@@ -1,19 +1,18 @@
 //! Opening a PostgreSQL database, and the lock that keeps a second controller away from it.
 
-use std::{future::pending, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use sqlx::{
     Connection as _, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::{
-    sync::watch,
     task::JoinHandle,
     time::{sleep, timeout},
 };
 use tracing::{error, warn};
 
-use super::{Config, StoreError, config::server, database};
+use super::{Config, StoreError, config::server, database, fence::Fence};
 
 /// How long a statement waits for a connection: a restart of the server should fit in.
 const ACQUIRE: Duration = Duration::from_secs(20);
@@ -28,6 +27,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 pub(super) struct Opened {
     pub(super) pool: PgPool,
     pub(super) lock: ControllerLock,
+    pub(super) fence: Arc<Fence>,
     /// How messages call it.
     pub(super) name: String,
 }
@@ -36,15 +36,23 @@ pub(super) struct Opened {
 #[derive(Debug)]
 pub(super) struct ControllerLock {
     task: JoinHandle<()>,
-    lost: watch::Receiver<bool>,
+    fence: Arc<Fence>,
 }
 
 /// Connects, takes the lock, brings the tables up to date.
 pub(super) async fn open(config: &Config) -> Result<Option<Opened>, StoreError> {
     let Some(url) = &config.url else { return Ok(None) };
-    let options = server(url)?;
+    // The server notices within half a minute that the controller's machine is gone: it lets go of the lock, and of
+    // writes under way.
+    let options = server(url)?.options([
+        ("tcp_keepalives_idle", "10"),
+        ("tcp_keepalives_interval", "5"),
+        ("tcp_keepalives_count", "4"),
+    ]);
     let name = shown(&options);
-    let lock = ControllerLock::take(&options, &name).await?;
+    let Some(mut connection) = try_lock(&options).await.map_err(database("connect to PostgreSQL"))? else {
+        return Err(StoreError::InUse { database: name });
+    };
     let pool = PgPoolOptions::new()
         .max_connections(config.connections.get())
         .acquire_timeout(ACQUIRE)
@@ -57,14 +65,17 @@ pub(super) async fn open(config: &Config) -> Result<Option<Opened>, StoreError> 
                 Ok(true)
             })
         })
-        .connect_with(options)
+        .connect_with(options.clone())
         .await
         .map_err(database("connect to PostgreSQL"))?;
     sqlx::migrate!("./migrations/postgres")
         .run(&pool)
         .await
         .map_err(|source| StoreError::Migrate { database: name.clone(), source: Box::new(source) })?;
-    Ok(Some(Opened { pool, lock, name }))
+    let fence = Fence::begin(&mut connection).await.map_err(database("take the database over"))?;
+    let fence = Arc::new(fence);
+    let lock = ControllerLock::new(connection, options, name.clone(), Arc::clone(&fence));
+    Ok(Some(Opened { pool, lock, fence, name }))
 }
 
 /// Without user and password.
@@ -76,32 +87,18 @@ fn shown(options: &PgConnectOptions) -> String {
 // === impl ControllerLock ===
 
 impl ControllerLock {
-    async fn take(options: &PgConnectOptions, name: &str) -> Result<Self, StoreError> {
-        // The server notices within half a minute that the controller's machine is gone.
-        let options = options.clone().options([
-            ("tcp_keepalives_idle", "10"),
-            ("tcp_keepalives_interval", "5"),
-            ("tcp_keepalives_count", "4"),
-        ]);
-        let Some(connection) = try_lock(&options).await.map_err(database("connect to PostgreSQL"))? else {
-            return Err(StoreError::InUse { database: name.to_owned() });
-        };
-        let (tell, lost) = watch::channel(false);
-        let name = name.to_owned();
+    fn new(connection: PgConnection, options: PgConnectOptions, name: String, fence: Arc<Fence>) -> Self {
+        let kept = Arc::clone(&fence);
         let task = tokio::spawn(async move {
-            keep(connection, &options, &name).await;
-            tell.send_replace(true);
+            keep(connection, &options, &name, &kept).await;
+            kept.end();
         });
-        Ok(Self { task, lost })
+        Self { task, fence }
     }
 
-    /// Waits until another controller holds the lock.
+    /// Waits until another controller has the database.
     pub(super) async fn lost(&self) {
-        let mut lost = self.lost.clone();
-        if lost.wait_for(|lost| *lost).await.is_err() {
-            // Let go of in order.
-            pending::<()>().await;
-        }
+        self.fence.lost().await;
     }
 
     pub(super) fn release(&self) {
@@ -115,15 +112,15 @@ impl Drop for ControllerLock {
     }
 }
 
-/// Holds the lock, takes it again after the server was away; ends when another controller has it.
-async fn keep(mut connection: PgConnection, options: &PgConnectOptions, name: &str) {
+/// Holds the lock, takes it again after the server was away; ends when another controller has or had it.
+async fn keep(mut connection: PgConnection, options: &PgConnectOptions, name: &str, fence: &Fence) {
     loop {
         while matches!(timeout(ANSWER, connection.ping()).await, Ok(Ok(()))) {
             sleep(LOOK).await;
         }
         warn!(database = name, "the connection that holds the controller's lock broke");
         connection = loop {
-            match timeout(ANSWER, try_lock(options)).await {
+            match timeout(ANSWER, retake(options, fence)).await {
                 Ok(Ok(Some(connection))) => break connection,
                 Ok(Ok(None)) => {
                     error!(database = name, "another controller took the database over");
@@ -133,6 +130,13 @@ async fn keep(mut connection: PgConnection, options: &PgConnectOptions, name: &s
             }
         };
     }
+}
+
+/// The lock again, if nobody else had it meanwhile.
+async fn retake(options: &PgConnectOptions, fence: &Fence) -> Result<Option<PgConnection>, sqlx::Error> {
+    let Some(mut connection) = try_lock(options).await? else { return Ok(None) };
+    let is_ours = fence.stands(&mut connection).await?;
+    Ok(is_ours.then_some(connection))
 }
 
 async fn try_lock(options: &PgConnectOptions) -> Result<Option<PgConnection>, sqlx::Error> {

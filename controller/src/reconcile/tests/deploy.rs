@@ -278,3 +278,31 @@ async fn a_config_drive_that_fails_is_not_offered_for_longer() {
     assert!(node.last_error.unwrap().contains("the agent's write_config_drive: the body was short"));
     assert!(!world.engine.inner.cx.config_drives.has(id));
 }
+
+#[tokio::test]
+async fn a_lessee_set_by_hand_outlives_the_instance() {
+    let world = World::new().await;
+    let with_project = async |id| {
+        let project = |node: &mut Node| {
+            node.instance_info.insert("project_id".into(), json!("automatic"));
+            Ok(())
+        };
+        world.engine.edit(id, project).await.unwrap();
+        world.ask(id, Verb::Deploy).await.unwrap();
+        world.reaches(id, ProvisionState::Active).await
+    };
+    for (by_hand, afterwards) in [(None, None), (Some("by-hand"), Some("by-hand"))] {
+        let id = world.available().await;
+        assert_eq!(with_project(id).await.lessee.as_deref(), Some("automatic"));
+        if by_hand.is_some() {
+            let lease = |node: &mut Node| {
+                node.lessee = by_hand.map(Into::into);
+                Ok(())
+            };
+            world.engine.edit(id, lease).await.unwrap();
+        }
+        world.ask(id, Verb::Undeploy).await.unwrap();
+        let node = world.reaches(id, ProvisionState::Available).await;
+        assert_eq!(node.lessee.as_deref(), afterwards);
+    }
+}

@@ -83,3 +83,53 @@ async fn a_machine_that_may_not_be_off_is_restarted_and_not_powered_off() {
         assert!(!asked.iter().any(|asked| asked == "force off" || asked == "shut down"), "{asked:?}");
     }
 }
+
+#[tokio::test]
+async fn the_end_of_a_change_is_stored_when_the_database_is_back() {
+    let world = World::new().await;
+    let id = world.available().await;
+    // Nobody else writes meanwhile.
+    world.machine.lock().slow = Some(("on", Duration::from_millis(300)));
+    world.engine.power(id, PowerTarget::On).await.unwrap();
+    world.store.fuse().fail_next(3);
+    let node = world.until(id, |node| node.target_power_state.is_none()).await;
+    assert_eq!((node.power_state, node.reservation), (Some(PowerState::On), None));
+    assert_eq!(world.store.fuse().failing(), 0);
+    let history = world.store.history(id, 10).await.unwrap();
+    let ends = history.iter().filter(|event| event.details.event_type == "power").count();
+    assert_eq!(ends, 1);
+
+    world.machine.lock().slow = Some(("boot mode", Duration::from_millis(300)));
+    let change = Change::BootMode(crate::node::BootMode::Bios);
+    world.engine.change(id, change).await.unwrap();
+    world.store.fuse().fail_next(2);
+    let node = world.until(id, |node| node.reservation.is_none()).await;
+    assert_eq!(node.boot_mode, Some(crate::node::BootMode::Bios));
+}
+
+#[tokio::test]
+async fn a_controller_that_stops_does_not_wait_for_the_database() {
+    let mut world = World::new().await;
+    let id = world.available().await;
+    world.engine.power(id, PowerTarget::On).await.unwrap();
+    world.store.fuse().fail_next(u64::MAX);
+    world.until(id, |_| world.machine.lock().on).await;
+    tokio::time::timeout(Duration::from_secs(20), world.engine.stop()).await.unwrap();
+    world.kill().await;
+    let node = world.node(id).await;
+    assert_eq!((node.target_power_state, node.reservation), (None, None));
+}
+
+#[tokio::test]
+async fn work_that_is_abandoned_commands_the_machine_no_more() {
+    let world = World::new().await;
+    let id = world.available().await;
+    world.machine.lock().on = true;
+    world.machine.lock().slow = Some(("shut down", Duration::from_millis(200)));
+    world.engine.power(id, PowerTarget::SoftReboot).await.unwrap();
+    world.engine.abandon().await;
+    let asked = world.machine.lock().asked.len();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(world.machine.lock().asked.len(), asked);
+    assert!(world.machine.lock().on);
+}

@@ -374,3 +374,31 @@ async fn templates_and_runbooks_run_on_nodes_with_their_traits() {
     assert_eq!(waits.driver_internal_info["deploy_steps"][1]["step"], "deploy");
     world.reaches(id, ProvisionState::Active).await;
 }
+
+#[tokio::test]
+async fn an_accepted_abort_is_not_taken_back() {
+    // The engine looks at nodes when it is poked only.
+    let world = World::with(|config| config.check_provision_state_interval = 3600).await;
+    for (verb, held, failed) in [
+        (Verb::Unhold, ProvisionState::CleanHold, ProvisionState::CleanFailed),
+        (Verb::Unhold, ProvisionState::DeployHold, ProvisionState::DeployFailed),
+        (Verb::Unhold, ProvisionState::ServiceHold, ProvisionState::ServiceFailed),
+        (Verb::Service, ProvisionState::ServiceHold, ProvisionState::ServiceFailed),
+    ] {
+        let id = fake(&world, json!({})).await;
+        // As `abort` leaves it, before the engine looks.
+        let aborted = |node: &mut Node| {
+            node.provision_state = held;
+            crate::reconcile::steps::note_abort(node);
+            crate::reconcile::process::fail_soon(node, "Aborted by user");
+        };
+        set(&world, id, aborted).await;
+        let arguments = json!({"service_steps": listed(&["power.power_on"])});
+        let arguments = if verb == Verb::Service { arguments } else { json!({}) };
+        let refused = ask_with(&world, id, verb, arguments).await;
+        assert!(matches!(&refused, Err(RequestError::InUse(_))), "{held}: {refused:?}");
+        world.engine.poke(id);
+        let node = world.reaches(id, failed).await;
+        assert_eq!(node.last_error.as_deref(), Some("Aborted by user"));
+    }
+}

@@ -6,7 +6,7 @@
 mod row;
 mod sql;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rand::Rng as _;
 use sqlx::{PgPool, Postgres, Sqlite, SqlitePool, Transaction};
@@ -15,7 +15,7 @@ pub(super) use self::{
     row::Row,
     sql::{Must, Sql, Value},
 };
-use super::{StoreError, database};
+use super::{StoreError, database, fence::Fence};
 
 /// How often a transaction is tried that others were in the way of, or whose connection broke.
 const ATTEMPTS: u32 = 6;
@@ -37,6 +37,7 @@ pub(super) enum Db {
     },
     Postgres {
         pool: PgPool,
+        fence: Arc<Fence>,
         #[cfg(test)]
         fuse: super::fuse::Fuse,
     },
@@ -145,14 +146,17 @@ impl Db {
         let mut patience = Patience::new();
         loop {
             match self.write_once(all).await {
+                Ok(None) => return Err(StoreError::Overtaken { action }),
+                Ok(Some(written)) => return Ok(written),
                 Err(error) if patience.waits(&error).await => {}
-                answer => return answer.map_err(database(action)),
+                Err(error) => return Err(database(action)(error)),
             }
         }
     }
 
-    async fn write_once(&self, all: &[Sql]) -> Result<Written, sqlx::Error> {
-        let mut tx = self.begin().await?;
+    /// `None`: another controller has the database.
+    async fn write_once(&self, all: &[Sql]) -> Result<Option<Written>, sqlx::Error> {
+        let Some(mut tx) = self.begin().await? else { return Ok(None) };
         let mut rows = 0;
         for (index, sql) in all.iter().enumerate() {
             rows = match tx.run(sql).await {
@@ -165,7 +169,7 @@ impl Db {
             };
             if rows == 0 && sql.must != Must::Nothing {
                 tx.rollback().await?;
-                return Ok(Written::Missed(index));
+                return Ok(Some(Written::Missed(index)));
             }
         }
         tx.commit().await.map_err(|error| match error {
@@ -173,16 +177,20 @@ impl Db {
             sqlx::Error::Io(why) => sqlx::Error::Protocol(format!("the connection broke at the end: {why}")),
             error => error,
         })?;
-        Ok(Written::All(rows))
+        Ok(Some(Written::All(rows)))
     }
 
     /// A transaction that may write from its first statement on: no upgrade from reading can fail halfway.
-    async fn begin(&self) -> Result<Tx, sqlx::Error> {
+    /// `None`: another controller has the database, and this one may write no more.
+    async fn begin(&self) -> Result<Option<Tx>, sqlx::Error> {
         #[cfg(test)]
-        self.fuse().burn().await;
+        self.fuse().burn().await?;
         Ok(match self {
-            Self::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
-            Self::Postgres { pool, .. } => Tx::Postgres(pool.begin().await?),
+            Self::Sqlite { write, .. } => Some(Tx::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?)),
+            Self::Postgres { pool, fence, .. } => {
+                let mut tx = pool.begin().await?;
+                fence.holds(&mut tx).await?.then_some(Tx::Postgres(tx))
+            }
         })
     }
 

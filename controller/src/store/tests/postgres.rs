@@ -10,6 +10,7 @@ use std::{
 };
 
 use bessemer_proto::secret::Secret;
+use futures_util::FutureExt as _;
 use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 
@@ -160,13 +161,58 @@ async fn broken_connections_are_replaced_and_the_lock_is_taken_again() {
 }
 
 #[tokio::test]
-async fn a_controller_that_was_overtaken_is_told() {
+async fn a_controller_that_was_overtaken_is_told_and_writes_nothing_more() {
     let (database, store) = open().await;
+    let mut changed = node("n1");
+    store.create_node(&changed).await.unwrap();
     database.cut().await;
     // Comes before the first looks again.
     let second = database.start().await.unwrap();
-    store.lost().await;
-    drop(second);
+    let before = changed.clone();
+    let refused = store.update_node(&mut changed, None).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Overtaken { action: "write a node" }), "{refused:?}");
+    assert_eq!(second.node("n1").await.unwrap(), before);
+    // That write has told it: the lock is looked at seconds later.
+    store.lost().now_or_never().unwrap();
+    second.update_node(&mut changed, None).await.unwrap();
+    assert!(matches!(store.delete_node(changed.uuid).await, Err(StoreError::Overtaken { .. })));
+}
+
+#[tokio::test]
+async fn a_controller_is_told_also_when_the_other_one_has_ended_again() {
+    let (database, store) = open().await;
+    database.cut().await;
+    database.start().await.unwrap().close().await;
+    tokio::time::timeout(std::time::Duration::from_secs(60), store.lost()).await.unwrap();
+    let refused = store.create_node(&node("n1")).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Overtaken { .. }), "{refused:?}");
+}
+
+#[tokio::test]
+async fn who_takes_over_waits_for_a_write_that_is_under_way() {
+    let (database, store) = open().await;
+    let super::db::Db::Postgres { pool, fence, .. } = &store.inner.db else { unreachable!() };
+    let mut tx = pool.begin().await.unwrap();
+    assert!(fence.holds(&mut tx).await.unwrap());
+    let mut other = PgConnection::connect_with(&pool.connect_options()).await.unwrap();
+    let mut next = Box::pin(super::fence::Fence::begin(&mut other));
+    let name = &database.name;
+    let waits = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}' AND wait_event_type = 'Lock'"
+    );
+    let mut admin = PgConnection::connect(&database.admin_url).await.unwrap();
+    loop {
+        let waiting: i64 =
+            sqlx::query_scalar(sqlx::AssertSqlSafe(&*waits)).fetch_one(&mut admin).await.unwrap();
+        if waiting == 1 {
+            break;
+        }
+        assert!(futures_util::poll!(&mut next).is_pending());
+        tokio::task::yield_now().await;
+    }
+    tx.commit().await.unwrap();
+    next.await.unwrap();
+    assert!(!fence.holds(&mut pool.begin().await.unwrap()).await.unwrap());
 }
 
 #[tokio::test]
