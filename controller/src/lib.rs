@@ -2,7 +2,7 @@
 //!
 //! Rooms, and what each may not do:
 //! - [`node`]: pure words and rules about machines. No I/O.
-//! - [`reconcile`]: the engine and the states. Only the engine changes a node's state.
+//! - [`reconcile`]: the engine and the states. Only they change a node's state.
 //! - [`drivers`]: hardware types as visible lists of interfaces.
 //! - [`bmc`]: out-of-band hardware behind narrow traits. Knows no provision state.
 //! - [`boot`]: what a machine boots. Knows no provision state.
@@ -11,7 +11,9 @@
 //! - [`files`]: the HTTP(S) server that BMCs and agents fetch boot media and images from.
 //! - [`agents`]: the gRPC side. Records what an agent reports and pokes; decides nothing.
 //! - [`api`]: the Ironic-compatible REST API. Never touches hardware.
-//! - [`store`]: the database. No business words.
+//! - [`store`]: the database. Knows nodes and their columns, and no rule about states.
+//! - [`notify`]: webhooks, from the outbox that the store writes with each change. Changes nothing else.
+//! - [`app`], [`config`]: put all of it together, from one file.
 //! - [`cli`]: the operator's command line, a client of the API.
 #![forbid(unsafe_code)]
 

@@ -42,7 +42,7 @@ enum LogFormat {
 /// `bessemer config …`
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Says whether the controller would start with it.
+    /// Checks it and the file of users; other files and servers are looked at on start.
     Check {
         /// The configuration file (TOML).
         #[arg(long, env = "BESSEMER_CONFIG", value_name = "FILE")]

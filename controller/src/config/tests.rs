@@ -94,7 +94,7 @@ const SOURCES: &[(&str, &str)] = &[
 
 const HEAD: &str = "# Configuration\n\n\
     `bessemer serve --config FILE` reads one TOML file. An empty file works; every key has a default. \
-    `bessemer config check --config FILE` says whether the controller would start with it.\n\n\
+    `bessemer config check --config FILE` checks it and the file of users; certificates, keys and passwords in other files, and servers, are looked at on start.\n\n\
     This page is made from the doc comments of the `Config` types: a test fails when it is stale, and writes it \
     anew with `BESSEMER_WRITE_DOCS=1`.\n";
 
