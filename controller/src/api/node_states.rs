@@ -247,6 +247,9 @@ async fn power(
     Ok(accepted(&context, &ident))
 }
 
+/// Hypervisors that move their guests away first take hours.
+const LONGEST_POWER_TIMEOUT: u32 = 6 * 3600;
+
 /// How long the machine may take, since 1.27.
 fn timeout(body: &mut Map<String, Value>, version: Version) -> Result<Option<Duration>, ApiError> {
     let seconds = match body.remove("timeout") {
@@ -258,6 +261,10 @@ fn timeout(body: &mut Map<String, Value>, version: Version) -> Result<Option<Dur
         return Err(ApiError::too_old("the argument timeout"));
     }
     match seconds.map(u32::try_from) {
+        // The node is reserved meanwhile.
+        Some(Ok(seconds)) if seconds > LONGEST_POWER_TIMEOUT => {
+            Err(ApiError::bad(format!("timeout has to be at most {LONGEST_POWER_TIMEOUT} seconds")))
+        }
         Some(Ok(seconds @ 1..)) => Ok(Some(Duration::from_secs(seconds.into()))),
         _ => Err(ApiError::bad("timeout has to be positive integer")),
     }

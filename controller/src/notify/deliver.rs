@@ -1,11 +1,19 @@
-//! Sends the messages to one receiver: in order for each node, a few nodes at once, until they are taken.
+//! Sends the messages to one receiver: in order for each node, a few nodes at once, until they are taken. A message that
+//! is not taken holds up those of its node only; a receiver that cannot be reached is left alone for a while.
 
-use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use bessemer_proto::ids::NodeId;
 use chrono::Utc;
 use futures_util::{StreamExt as _, stream};
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use reqwest::{Client, redirect};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
@@ -13,7 +21,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use url::Url;
-use uuid::Uuid;
 
 use super::{News, NotifyError, sign::Signer};
 use crate::{
@@ -21,9 +28,9 @@ use crate::{
     store::{Message, Store, StoreError},
 };
 
-/// Messages taken out of the database at once.
+/// Messages taken out of the database at once, each of another node.
 const BATCH: u32 = 64;
-/// Nodes whose messages are under way at the same moment.
+/// Messages under way at the same moment.
 const AT_ONCE: usize = 8;
 /// From the news of a message to the look for it: its transaction is committed meanwhile.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -33,6 +40,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// A receiver that asks for a longer pause does not get it.
+const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 
 /// One receiver and how to reach it.
 pub(super) struct Receiver {
@@ -53,16 +62,26 @@ enum Attempt {
     Taken,
     /// It will never take this one.
     Refused(String),
-    /// Not now.
+    /// Not this one, not now.
     Failed(String),
+    /// None now: it cannot be reached, or says so itself.
+    Closed(Closed),
+    /// Not tried: the receiver is closed.
+    Skipped,
+}
+
+/// A receiver that takes nothing.
+struct Closed {
+    problem: String,
+    /// How long, if it said so.
+    pause: Option<Duration>,
 }
 
 /// What became of a batch.
 struct Sent {
-    /// How many messages it had.
-    count: usize,
-    /// Why the receiver could not be reached.
-    problem: Option<String>,
+    /// Messages that it answered to, well or not.
+    answered: usize,
+    closed: Option<Closed>,
 }
 
 impl Receiver {
@@ -89,24 +108,26 @@ impl Receiver {
                 }
             }
             let wait = match self.send_batch().await {
-                Ok(Sent { problem: None, count }) => {
-                    if failures > 0 && count > 0 {
-                        info!(receiver = self.shown, "the receiver of notifications takes messages again");
+                Ok(Sent { closed: None, answered: 0 }) => None,
+                Ok(Sent { closed: None, .. }) => {
+                    if failures > 0 {
+                        info!(receiver = self.shown, "the receiver of notifications answers again");
                         failures = 0;
                     }
-                    if count == BATCH as usize {
-                        continue;
-                    }
-                    None
+                    continue;
                 }
-                Ok(Sent { problem: Some(problem), .. }) => {
+                Ok(Sent { closed: Some(Closed { problem, pause: asked }), .. }) => {
                     failures += 1;
-                    warn!(receiver = self.shown, failures, problem, "a notification could not be sent");
-                    Some(pause(failures))
+                    warn!(receiver = self.shown, failures, problem, "notifications cannot be sent now");
+                    Some(asked.unwrap_or_else(|| pause(failures)))
                 }
                 Err(error) => {
                     failures += 1;
-                    error!(receiver = self.shown, error = sentence(&error), "notifications cannot be read");
+                    error!(
+                        receiver = self.shown,
+                        error = sentence(&error),
+                        "notifications cannot be worked on in the database"
+                    );
                     Some(pause(failures))
                 }
             };
@@ -120,37 +141,49 @@ impl Receiver {
         }
     }
 
+    /// Sends one message of each of some nodes.
     async fn send_batch(&self) -> Result<Sent, StoreError> {
-        let messages = self.store.outbox(&self.name, BATCH).await?;
-        let count = messages.len();
-        let mut of_nodes: BTreeMap<NodeId, Vec<Message>> = BTreeMap::new();
-        for message in messages {
-            of_nodes.entry(message.node).or_default().push(message);
-        }
-        let results: Vec<_> =
-            stream::iter(of_nodes.into_values().map(|messages| self.send_in_order(messages)))
+        let now = Utc::now();
+        let messages = self.store.outbox(&self.name, now, now + LONGEST_WAIT, BATCH).await?;
+        let is_closed = AtomicBool::new(false);
+        let attempts: Vec<_> =
+            stream::iter(messages.into_iter().map(|message| self.attempt(message, &is_closed)))
                 .buffer_unordered(AT_ONCE)
                 .collect()
                 .await;
-        let done: Vec<Uuid> = results.iter().flat_map(|(done, _)| done.iter().copied()).collect();
+        let (mut done, mut put_off, mut closed) = (Vec::new(), Vec::new(), None);
+        for (message, attempt) in attempts {
+            let (receiver, id) = (&self.shown, message.id);
+            match attempt {
+                Attempt::Taken => {
+                    debug!(receiver, %id, "notification sent");
+                    done.push(id);
+                }
+                Attempt::Refused(reason) => {
+                    error!(receiver, %id, reason, "a notification is refused, dropped");
+                    done.push(id);
+                }
+                Attempt::Failed(reason) => {
+                    let (node, attempts) = (message.node, message.attempts.saturating_add(1));
+                    warn!(receiver, %id, %node, attempts, reason, "a notification is not taken, put off");
+                    put_off.push((id, Utc::now() + pause(attempts)));
+                }
+                Attempt::Closed(problem) => closed = closed.or(Some(problem)),
+                Attempt::Skipped => {}
+            }
+        }
         self.store.remove_messages(&done).await?;
-        Ok(Sent { count, problem: results.into_iter().find_map(|(_, problem)| problem) })
+        self.store.put_off_messages(&put_off).await?;
+        Ok(Sent { answered: done.len() + put_off.len(), closed })
     }
 
-    /// The messages about one node, up to the first that is not taken.
-    async fn send_in_order(&self, messages: Vec<Message>) -> (Vec<Uuid>, Option<String>) {
-        let mut done = Vec::new();
-        for message in messages {
-            match self.send(&message).await {
-                Attempt::Taken => debug!(receiver = self.shown, id = %message.id, "notification sent"),
-                Attempt::Refused(reason) => {
-                    error!(receiver = self.shown, id = %message.id, reason, "a notification is refused, dropped");
-                }
-                Attempt::Failed(reason) => return (done, Some(reason)),
-            }
-            done.push(message.id);
+    async fn attempt(&self, message: Message, is_closed: &AtomicBool) -> (Message, Attempt) {
+        if is_closed.load(Ordering::Relaxed) {
+            return (message, Attempt::Skipped);
         }
-        (done, None)
+        let attempt = self.send(&message).await;
+        is_closed.fetch_or(matches!(attempt, Attempt::Closed(_)), Ordering::Relaxed);
+        (message, attempt)
     }
 
     async fn send(&self, message: &Message) -> Attempt {
@@ -166,16 +199,24 @@ impl Receiver {
             .body(message.body.clone())
             .send()
             .await;
-        match answer.map(|answer| answer.status()) {
-            Ok(status) if status.is_success() => Attempt::Taken,
+        match answer.map(|answer| (answer.status(), retry_after(answer.headers()))) {
+            Ok((status, _)) if status.is_success() => Attempt::Taken,
             // These are about the message; all others may be about the receiver.
-            Ok(
+            Ok((
                 status @ (StatusCode::BAD_REQUEST
                 | StatusCode::PAYLOAD_TOO_LARGE
                 | StatusCode::UNPROCESSABLE_ENTITY),
-            ) => Attempt::Refused(format!("it answered {status}")),
-            Ok(status) => Attempt::Failed(format!("it answered {status}")),
+                _,
+            )) => Attempt::Refused(format!("it answered {status}")),
+            Ok((
+                status @ (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE),
+                pause @ Some(_),
+            )) => Attempt::Closed(Closed { problem: format!("it answered {status}"), pause }),
+            Ok((status, _)) => Attempt::Failed(format!("it answered {status}")),
             // Its URL may hold a secret.
+            Err(error) if error.is_connect() => {
+                Attempt::Closed(Closed { problem: sentence(&error.without_url()), pause: None })
+            }
             Err(error) => Attempt::Failed(sentence(&error.without_url())),
         }
     }
@@ -190,12 +231,26 @@ impl Receiver {
     }
 }
 
+/// What it asks for, within bounds: seconds or a date.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let asked = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let date = chrono::DateTime::parse_from_rfc2822(text).ok()?;
+            (date.to_utc() - Utc::now()).to_std().unwrap_or_default()
+        }
+    };
+    Some(asked.clamp(FIRST_WAIT, LONGEST_ASKED))
+}
+
 /// Twice as long each time.
 fn pause(failures: u32) -> Duration {
     FIRST_WAIT.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST_WAIT)
 }
 
-pub(super) fn client(ca_file: Option<PathBuf>) -> Result<Client, NotifyError> {
+/// `timeout` is that of whole attempts: a receiver to which half of it brings no connection cannot be reached.
+pub(super) fn client(ca_file: Option<PathBuf>, timeout: Duration) -> Result<Client, NotifyError> {
     let mut roots = RootCertStore::empty();
     match ca_file {
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
@@ -210,6 +265,7 @@ pub(super) fn client(ca_file: Option<PathBuf>) -> Result<Client, NotifyError> {
         .with_no_client_auth();
     Client::builder()
         .tls_backend_preconfigured(tls)
+        .connect_timeout(timeout / 2)
         .redirect(redirect::Policy::none())
         .user_agent(concat!("bessemer/", env!("CARGO_PKG_VERSION")))
         .build()
@@ -235,5 +291,19 @@ mod tests {
     fn pauses_grow_to_a_bound() {
         let seconds: Vec<_> = [1, 2, 3, 9, 10, 1000].iter().map(|n| pause(*n).as_secs()).collect();
         assert_eq!(seconds, [1, 2, 4, 256, 300, 300]);
+    }
+
+    #[test]
+    fn a_receiver_may_ask_for_a_bounded_pause() {
+        let asked = |text: &str| {
+            let headers = HeaderMap::from_iter([(header::RETRY_AFTER, text.parse().unwrap())]);
+            retry_after(&headers).map(|pause| pause.as_secs())
+        };
+        assert_eq!(["0", "7", " 120 ", "18446744073709551615"].map(asked), [1, 7, 120, 3600].map(Some));
+        assert_eq!(
+            ["Wed, 21 Oct 2015 07:28:00 GMT", "Fri, 21 Oct 2095 07:28:00 GMT"].map(asked),
+            [1, 3600].map(Some)
+        );
+        assert_eq!(["", "-1", "soon", "18446744073709551616"].map(asked), [None; 4]);
     }
 }

@@ -99,13 +99,14 @@ impl Notifications {
         let mut wanted = Vec::new();
         for (webhook, name) in config.webhooks.iter().zip(names) {
             let news: News = Arc::default();
+            let timeout = Duration::from_secs(config.timeout.into());
             let receiver = Receiver {
                 name: name.clone(),
                 shown: webhook.shown(),
                 url: webhook.url.clone(),
                 signer: Signer::open(&resolve(&webhook.secret_file))?,
-                client: deliver::client(webhook.ca_file.as_deref().map(&resolve))?,
-                timeout: Duration::from_secs(config.timeout.into()),
+                client: deliver::client(webhook.ca_file.as_deref().map(&resolve), timeout)?,
+                timeout,
                 give_up_after: chrono::Duration::seconds(config.give_up_after.into()),
                 max_waiting: config.max_waiting,
                 store: store.clone(),
@@ -147,6 +148,7 @@ fn messages(wanted: &[(Webhook, String, News)], node: &Node, event: &HistoryEven
                 node: node.uuid,
                 created: Utc::now(),
                 body: body.clone(),
+                attempts: 0,
             }
         })
         .collect()

@@ -18,32 +18,48 @@ const SECRET: &[u8] = b"thirty-two bytes for the tests!!";
 /// Takes messages, as long as it is told to answer so.
 struct Inbox {
     url: String,
-    answer: Arc<Mutex<StatusCode>>,
+    shared: Shared,
     messages: mpsc::UnboundedReceiver<(HeaderMap, String)>,
 }
 
 use http::StatusCode;
 
-type Shared = (Arc<Mutex<StatusCode>>, mpsc::UnboundedSender<(HeaderMap, String)>);
+#[derive(Clone)]
+struct Shared {
+    answer: Arc<Mutex<StatusCode>>,
+    /// Messages with this text in them are answered with an error.
+    hated: Arc<Mutex<Option<String>>>,
+    retry_after: Arc<Mutex<Option<&'static str>>>,
+    sender: mpsc::UnboundedSender<(HeaderMap, String)>,
+}
 
 impl Inbox {
     async fn open() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook?token=geheim", listener.local_addr().unwrap());
-        let answer = Arc::new(Mutex::new(StatusCode::NO_CONTENT));
         let (sender, messages) = mpsc::unbounded_channel();
-        let take = async |State((answer, sender)): State<Shared>, headers: HeaderMap, body: String| {
-            let answer = *answer.lock().unwrap();
-            sender.send((headers, body)).unwrap();
-            answer
+        let shared = Shared {
+            answer: Arc::new(Mutex::new(StatusCode::NO_CONTENT)),
+            hated: Arc::default(),
+            retry_after: Arc::default(),
+            sender,
         };
-        let router = Router::new().route("/hook", post(take)).with_state((Arc::clone(&answer), sender));
+        let take = async |State(shared): State<Shared>, headers: HeaderMap, body: String| {
+            let hates = shared.hated.lock().unwrap().as_deref().is_some_and(|hated| body.contains(hated));
+            let answer =
+                if hates { StatusCode::INTERNAL_SERVER_ERROR } else { *shared.answer.lock().unwrap() };
+            shared.sender.send((headers, body)).unwrap();
+            let retry_after = *shared.retry_after.lock().unwrap();
+            let headers = retry_after.map(|seconds| (http::header::RETRY_AFTER, seconds.parse().unwrap()));
+            (answer, HeaderMap::from_iter(headers))
+        };
+        let router = Router::new().route("/hook", post(take)).with_state(shared.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { url, answer, messages }
+        Self { url, shared, messages }
     }
 
     fn answers(&self, status: StatusCode) {
-        *self.answer.lock().unwrap() = status;
+        *self.shared.answer.lock().unwrap() = status;
     }
 
     /// The next message, its signature checked.
@@ -92,6 +108,10 @@ impl World {
         self.store = crate::store::tests::open_in(self.folder.path()).await;
     }
 
+    async fn waiting(&self, receiver: &str) -> Vec<Message> {
+        self.store.all_messages(receiver).await.unwrap()
+    }
+
     async fn moves(&mut self, to: ProvisionState) {
         let event = HistoryEvent::moved(&self.node, to, None);
         self.node.provision_state = to;
@@ -117,7 +137,7 @@ async fn changes_are_sent_signed_and_in_order_and_what_is_not_wanted_is_not() {
     }
     // What was taken is removed, so that it is not sent again.
     let removed = async {
-        while !world.store.outbox(&name_of_url(&inbox.url), 10).await.unwrap().is_empty() {
+        while !world.waiting(&name_of_url(&inbox.url)).await.is_empty() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
@@ -155,7 +175,7 @@ async fn a_dead_receiver_stops_neither_writes_nor_the_others() {
     world.moves(ProvisionState::Manageable).await;
     inbox.next().await;
     inbox.next().await;
-    assert_eq!(world.store.outbox(&name_of_url(&dead), 10).await.unwrap().len(), 2);
+    assert_eq!(world.waiting(&name_of_url(&dead)).await.len(), 2);
     sending.stop().await;
 }
 
@@ -185,13 +205,13 @@ async fn what_waits_is_bounded_in_number_and_age_and_forgotten_with_its_receiver
     }
     sending.stop().await;
     assert_eq!(world.store.trim_messages(&name, 4).await.unwrap(), 6);
-    let left = world.store.outbox(&name, 10).await.unwrap();
+    let left = world.waiting(&name).await;
     assert_eq!(left.len(), 4);
     assert!(left[3].body.contains("\"provision_state\":\"available\""), "the newest stay");
     assert_eq!(world.store.expire_messages(&name, left[2].created).await.unwrap(), 2);
     world.restart().await;
     world.start(&[]).await.stop().await;
-    assert!(world.store.outbox(&name, 10).await.unwrap().is_empty());
+    assert!(world.waiting(&name).await.is_empty());
 }
 
 #[tokio::test]
@@ -203,7 +223,73 @@ async fn a_write_that_is_refused_leaves_no_message() {
     world.moves(ProvisionState::Verifying).await;
     let event = HistoryEvent::moved(&older, ProvisionState::Manageable, None);
     world.store.update_node(&mut older, Some(&event)).await.unwrap_err();
-    assert_eq!(world.store.outbox(&name_of_url(url), 10).await.unwrap().len(), 1);
+    assert_eq!(world.waiting(&name_of_url(url)).await.len(), 1);
+    sending.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_that_is_not_taken_holds_up_its_node_only() {
+    let (mut inbox, mut world) = (Inbox::open().await, World::new().await);
+    // More nodes than a batch has messages, and more than one message of each.
+    let mut hated = Vec::new();
+    for _ in 0..70 {
+        let node = Node {
+            description: Some("hated".into()),
+            owner: Some("hated-owner".into()),
+            ..Node::new("redfish")
+        };
+        world.store.create_node(&node).await.unwrap();
+        hated.push(node);
+    }
+    *inbox.shared.hated.lock().unwrap() = Some("hated-owner".into());
+    let sending = world.start(&[&inbox.url]).await;
+    for node in &mut hated {
+        for to in [ProvisionState::Verifying, ProvisionState::Manageable] {
+            let event = HistoryEvent::moved(node, to, None);
+            node.provision_state = to;
+            world.store.update_node(node, Some(&event)).await.unwrap();
+        }
+    }
+    world.moves(ProvisionState::Verifying).await;
+    world.moves(ProvisionState::Manageable).await;
+    let mut states = Vec::new();
+    while states.len() < 2 {
+        let (_, message) = inbox.next().await;
+        let node = &message["data"]["node"];
+        match node["uuid"] == world.node.uuid.to_string() {
+            true => states.push(node["provision_state"].as_str().unwrap().to_owned()),
+            false => assert_eq!(node["provision_state"], "verifying", "not before its first"),
+        }
+    }
+    assert_eq!(states, ["verifying", "manageable"]);
+    *inbox.shared.hated.lock().unwrap() = None;
+    let (first, mut taken) = (hated[0].uuid.to_string(), Vec::new());
+    while taken.last().is_none_or(|state| state != "manageable") {
+        let (_, message) = inbox.next().await;
+        let node = &message["data"]["node"];
+        if node["uuid"] == first {
+            taken.push(node["provision_state"].as_str().unwrap().to_owned());
+        }
+    }
+    sending.stop().await;
+}
+
+#[tokio::test]
+async fn a_receiver_that_asks_for_a_pause_gets_it() {
+    let (mut inbox, mut world) = (Inbox::open().await, World::new().await);
+    inbox.answers(StatusCode::TOO_MANY_REQUESTS);
+    *inbox.shared.retry_after.lock().unwrap() = Some("3");
+    let sending = world.start(&[&inbox.url]).await;
+    world.moves(ProvisionState::Verifying).await;
+    inbox.next().await;
+    let (asked, mut other) = (std::time::Instant::now(), Node::new("redfish"));
+    inbox.answers(StatusCode::OK);
+    world.store.create_node(&other).await.unwrap();
+    let event = HistoryEvent::moved(&other, ProvisionState::Verifying, None);
+    world.store.update_node(&mut other, Some(&event)).await.unwrap();
+    inbox.next().await;
+    assert!(asked.elapsed() > Duration::from_secs(2));
+    inbox.next().await;
     sending.stop().await;
 }
 

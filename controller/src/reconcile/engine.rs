@@ -20,6 +20,7 @@ use super::{
     context::{Context, Memory},
     error::sentence,
     locks::NodeLocks,
+    power::SoftOffs,
     process, watch,
 };
 use crate::{
@@ -76,6 +77,8 @@ pub(super) struct Inner {
     pub(super) cx: Context,
     pub(super) pokes: Pokes,
     pub(super) locks: NodeLocks,
+    /// Machines that are shut down softly: a hard power off need not wait.
+    pub(super) soft: SoftOffs,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
     /// Work that did not end in time is dropped; the next start resumes it.
@@ -107,6 +110,7 @@ impl Engine {
             cx,
             pokes: deps.pokes,
             locks: NodeLocks::default(),
+            soft: SoftOffs::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             abandon: CancellationToken::new(),

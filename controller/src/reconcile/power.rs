@@ -1,9 +1,15 @@
 //! Changes of power that the API asked for: in the background, one at a time per node.
 
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::{
+    collections::HashMap,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bessemer_proto::ids::NodeId;
 use futures_util::FutureExt as _;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     engine::Engine,
@@ -20,6 +26,17 @@ use crate::{
     store::HistoryEvent,
 };
 
+/// Soft power offs under way, and how to overtake them.
+#[derive(Default)]
+pub(super) struct SoftOffs(Arc<Mutex<HashMap<NodeId, CancellationToken>>>);
+
+/// One of them, until dropped.
+struct SoftOff {
+    node: NodeId,
+    all: Arc<Mutex<HashMap<NodeId, CancellationToken>>>,
+    overtaken: CancellationToken,
+}
+
 // === impl Engine ===
 
 impl Engine {
@@ -35,6 +52,10 @@ impl Engine {
         target: PowerTarget,
         within: Option<Duration>,
     ) -> Result<(), RequestError> {
+        if target == PowerTarget::Off && !self.inner.cx.store.node(&node.to_string()).await?.disable_power_off
+        {
+            self.inner.soft.overtake(node);
+        }
         let guard = self.lock(node).await?;
         let cx = &self.inner.cx;
         let mut node = cx.store.node(&node.to_string()).await?;
@@ -47,12 +68,14 @@ impl Engine {
         node.last_error = None;
         cx.store.update_node(&mut node, None).await?;
         tracing::info!(node = %node.uuid, %target, "power change requested");
+        let is_soft = matches!(target, PowerTarget::SoftOff | PowerTarget::SoftReboot);
+        let soft = is_soft.then(|| self.inner.soft.begin(node.uuid));
         let engine = self.clone();
         self.inner.tasks.spawn(async move {
             let abandon = engine.inner.abandon.clone();
             tokio::select! {
                 () = abandon.cancelled() => {}
-                () = engine.change_power(guard, node, bmc, Wanted { target, within }) => {}
+                () = engine.change_power(guard, node, bmc, Wanted { target, within, soft }) => {}
             }
         });
         Ok(())
@@ -63,11 +86,19 @@ impl Engine {
         guard: NodeGuard,
         mut node: Node,
         bmc: Bmc,
-        Wanted { target, within }: Wanted,
+        Wanted { target, within, soft }: Wanted,
     ) {
         let limits = Limits::of(&self.inner.cx.config, within);
-        let change =
-            AssertUnwindSafe(change(&bmc, target, limits, node.disable_power_off)).catch_unwind().await;
+        let work = AssertUnwindSafe(change(&bmc, target, limits, node.disable_power_off)).catch_unwind();
+        let change = match &soft {
+            Some(soft) => {
+                tokio::select! {
+                    change = work => change.map(|done| done.map_err(|error| sentence(&error))),
+                    () = soft.overtaken.cancelled() => Ok(Err("overtaken by a request to power it off".to_owned())),
+                }
+            }
+            None => work.await.map(|done| done.map_err(|error| sentence(&error))),
+        };
         let last_error = problem(&node, change)
             .map(|problem| format!("Failed to change the power state to \"{target}\". Error: {problem}"));
         let power_state = machine::read_power(&node, &bmc).await;
@@ -89,10 +120,35 @@ impl Engine {
     }
 }
 
-fn problem(node: &Node, change: std::thread::Result<Result<(), BmcError>>) -> Option<String> {
+// === impl SoftOffs ===
+
+impl SoftOffs {
+    /// The caller has the node's lock, so there is no other one.
+    fn begin(&self, node: NodeId) -> SoftOff {
+        let overtaken = CancellationToken::new();
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(node, overtaken.clone());
+        SoftOff { node, all: Arc::clone(&self.0), overtaken }
+    }
+
+    /// Ends the one of that node, if there is one.
+    fn overtake(&self, node: NodeId) {
+        if let Some(soft) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&node) {
+            soft.cancel();
+        }
+    }
+}
+
+impl Drop for SoftOff {
+    fn drop(&mut self) {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.node);
+    }
+}
+
+fn problem(node: &Node, change: std::thread::Result<Result<(), String>>) -> Option<String> {
     match change {
         Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(sentence(&error)),
+        Ok(Err(problem)) => Some(problem),
         Err(panic) => {
             tracing::error!(node = %node.uuid, panic = panic_text(&*panic), "a power change panicked");
             Some("internal error of the controller: please report it with its log".to_owned())
@@ -109,10 +165,10 @@ fn shown(target: PowerTarget) -> PowerTarget {
 }
 
 /// What was asked for.
-#[derive(Clone, Copy)]
 struct Wanted {
     target: PowerTarget,
     within: Option<Duration>,
+    soft: Option<SoftOff>,
 }
 
 /// How long a machine may take.

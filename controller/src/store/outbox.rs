@@ -25,6 +25,8 @@ pub struct Message {
     pub created: DateTime<Utc>,
     /// What is sent.
     pub body: String,
+    /// How often it was sent and not taken.
+    pub attempts: u32,
 }
 
 impl Store {
@@ -33,11 +35,33 @@ impl Store {
         let _ = self.inner.announce.set(announce);
     }
 
-    /// The oldest messages to a receiver.
-    pub async fn outbox(&self, receiver: &str, most: u32) -> Result<Vec<Message>, StoreError> {
-        let sql = "SELECT id, node, created, body FROM outbox WHERE receiver = $1 ORDER BY seq LIMIT $2";
-        let sql = Sql::new(sql).with(receiver).with(most);
-        let rows = self.inner.db.rows("read messages to be sent", &sql).await?;
+    /// The messages to a receiver that may be sent now: the oldest of each node, who waits longest first. One that is
+    /// due later than `latest` was put off by a clock that was wrong.
+    pub async fn outbox(
+        &self,
+        receiver: &str,
+        now: DateTime<Utc>,
+        latest: DateTime<Utc>,
+        most: u32,
+    ) -> Result<Vec<Message>, StoreError> {
+        let sql = Sql::new(
+            "SELECT id, node, created, body, attempts FROM outbox WHERE seq IN \
+             (SELECT MIN(seq) FROM outbox WHERE receiver = $1 GROUP BY node) \
+             AND (due <= $2 OR due > $3) ORDER BY CASE due WHEN 0 THEN created ELSE due END, seq LIMIT $4",
+        );
+        let sql = sql.with(receiver).with(now.timestamp_micros()).with(latest.timestamp_micros()).with(most);
+        self.messages_of(receiver, &sql).await
+    }
+
+    /// All that wait, in their order.
+    #[cfg(test)]
+    pub(crate) async fn all_messages(&self, receiver: &str) -> Result<Vec<Message>, StoreError> {
+        let sql = "SELECT id, node, created, body, attempts FROM outbox WHERE receiver = $1 ORDER BY seq";
+        self.messages_of(receiver, &Sql::new(sql).with(receiver)).await
+    }
+
+    async fn messages_of(&self, receiver: &str, sql: &Sql) -> Result<Vec<Message>, StoreError> {
+        let rows = self.inner.db.rows("read messages to be sent", sql).await?;
         rows.iter()
             .map(|row| {
                 let (id, node) = (row.text(0)?, row.text(1)?);
@@ -47,6 +71,7 @@ impl Store {
                     node: node.parse().map_err(|error| unreadable("Message", id, error))?,
                     created: time_of(row.number(2)?),
                     body: row.text(3)?.to_owned(),
+                    attempts: u32::try_from(row.number(4)?).unwrap_or(u32::MAX),
                 })
             })
             .collect()
@@ -60,6 +85,19 @@ impl Store {
         let mut sql = Sql::new("DELETE FROM outbox WHERE id IN (");
         sql.bind_list(ids.iter().map(ToString::to_string)).push(")");
         self.inner.db.run("remove messages", sql).await.map(drop)
+    }
+
+    /// Puts messages off that were not taken: each until then.
+    pub async fn put_off_messages(&self, messages: &[(Uuid, DateTime<Utc>)]) -> Result<(), StoreError> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let put_off = |(id, until): &(Uuid, DateTime<Utc>)| {
+            let sql = Sql::new("UPDATE outbox SET due = $1, attempts = attempts + 1 WHERE id = $2");
+            sql.with(until.timestamp_micros()).with(id.to_string())
+        };
+        let all: Vec<_> = messages.iter().map(put_off).collect();
+        self.inner.db.write("put messages off", &all).await.map(drop)
     }
 
     /// Takes out what was written before `created`; says how many messages that were.

@@ -361,6 +361,18 @@ async fn power_takes_a_timeout_and_shows_a_machine_that_does_not_follow() {
         assert_eq!(answer.status, StatusCode::BAD_REQUEST);
         assert_eq!(answer.fault(), "timeout has to be positive integer");
     }
+    for bad in [json!(21_601), json!(u32::MAX), json!("4294967295")] {
+        let answer = controller.put(path, json!({"target": "soft power off", "timeout": bad})).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        assert_eq!(answer.fault(), "timeout has to be at most 21600 seconds");
+    }
+    // Who cannot wait for the longest takes the machine's power away.
+    let longest = json!({"target": "soft power off", "timeout": 21_600});
+    assert_eq!(controller.put(path, longest).await.status, StatusCode::ACCEPTED);
+    assert_eq!(controller.put(path, json!({"target": "power on"})).await.status, StatusCode::CONFLICT);
+    assert_eq!(controller.put(path, json!({"target": "power off"})).await.status, StatusCode::ACCEPTED);
+    let node = controller.at_rest("n").await;
+    assert_eq!((node.power_state, node.last_error), (Some(crate::node::PowerState::Off), None));
     let old = controller.send_at("1.26", Method::PUT, path, soft).await;
     assert_eq!(old.status, StatusCode::NOT_ACCEPTABLE);
 }
