@@ -191,6 +191,11 @@ async fn heartbeat(
     if status[0].as_ref().is_some_and(|status| !STATUSES.contains(&status.as_str())) {
         return Err(ApiError::bad("Agent status is invalid. Valid states are start,end,error."));
     }
+    if version.is_none() && status[0].is_none() {
+        return Err(ApiError::bad(
+            "Agent did not transmit a version, and a version is required. Please update the agent being used.",
+        ));
+    }
     // Who has no token does not learn which nodes there are.
     let node = find(&state, &context, &ident).await.map_err(|error| match error.status() {
         StatusCode::NOT_FOUND => RequestError::Invalid(BAD_TOKEN.to_owned()).into(),

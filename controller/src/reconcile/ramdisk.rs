@@ -113,12 +113,6 @@ impl Engine {
         if info.get(URL).and_then(Value::as_str).is_some_and(|known| known != beat.callback_url) {
             return Err(bad("Detected change in ramdisk provided \"callback_url\""));
         }
-        if beat.version.is_none() && beat.status[0].is_none() {
-            return Err(bad(
-                "Agent did not transmit a version, and a version is required. Please update the \
-                            agent being used.",
-            ));
-        }
         if !beat.callback_url.is_empty() && !beat.callback_url.starts_with("https://") {
             return Err(bad("TLS is required by configuration"));
         }

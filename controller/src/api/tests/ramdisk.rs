@@ -292,7 +292,7 @@ async fn without_the_token_nobody_learns_which_nodes_there_are() {
     let node = controller.state.store.node("n").await.unwrap();
     // Nor whether one is busy.
     let busy = controller.state.engine.hold(node.uuid).await.unwrap();
-    let body = json!({"callback_url": "http://x", "agent_token": "wrong"});
+    let body = json!({"callback_url": "http://x", "agent_token": "wrong", "agent_version": "13.0.0"});
     let here = controller.send_at("1.115", Method::POST, "/v1/heartbeat/n", body.clone()).await;
     let nowhere = controller.send_at("1.115", Method::POST, "/v1/heartbeat/nope", body).await;
     assert_eq!((here.status, here.fault()), (nowhere.status, nowhere.fault()));
