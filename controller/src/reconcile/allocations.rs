@@ -353,12 +353,12 @@ async fn fail(store: &Store, stored: &mut Stored<Allocation>, reason: String) {
     }
 }
 
-/// A node that is undeployed gives its allocation up; called before the node is written without it.
+/// A node whose instance goes gives its allocation up; called before the node is written without it.
 pub(super) async fn forget(cx: &Context, node: &mut Node) -> Result<(), StoreError> {
     let Some(allocation) = node.allocation_uuid else { return Ok(()) };
     match cx.store.delete_resource::<Allocation>(allocation).await {
         Ok(()) | Err(StoreError::NotFound { .. }) => {
-            node.allocation_uuid = None;
+            take_back(node);
             Ok(())
         }
         Err(error) => Err(error),

@@ -54,9 +54,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_moving_states_have_work() {
+    fn all_moving_states_and_no_others_have_work() {
         for state in ProvisionState::ALL {
-            assert!(of(*state).is_none() || state.is_moving(), "{state}");
+            assert_eq!(of(*state).is_some(), state.is_moving(), "{state}");
         }
     }
 }

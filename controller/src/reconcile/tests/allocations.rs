@@ -127,3 +127,27 @@ async fn a_node_taken_for_an_allocation_that_was_removed_is_free_after_a_restart
     let node = world.until(id, |node| node.allocation_uuid.is_none()).await;
     assert_eq!(node.instance_uuid, None);
 }
+
+#[tokio::test]
+async fn a_node_that_loses_its_instance_keeps_nothing_of_the_allocation() {
+    let world = World::new().await;
+    let id = world.free().await;
+    let has_trait = |node: &mut Node| {
+        node.traits = vec!["CUSTOM_GPU".into()];
+        Ok(())
+    };
+    world.engine.edit(id, has_trait).await.unwrap();
+    let asked = Allocation { traits: vec!["CUSTOM_GPU".into()], ..allocation() };
+    world.engine.allocate(asked.clone(), None).await.unwrap();
+    assert_eq!(world.allocation(asked.uuid).await.node, Some(id));
+    assert_eq!(world.node(id).await.instance_info["traits"], json!(["CUSTOM_GPU"]));
+    let without = |node: &mut Node| {
+        node.instance_uuid = None;
+        Ok(())
+    };
+    world.engine.edit(id, without).await.unwrap();
+    let node = world.node(id).await;
+    // The traits would choose the deploy templates of whoever gets the node next.
+    assert_eq!((node.allocation_uuid, node.instance_info.get("traits")), (None, None));
+    assert!(world.store.resources::<Allocation>(None).await.unwrap().is_empty());
+}
