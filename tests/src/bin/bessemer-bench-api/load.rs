@@ -25,28 +25,30 @@ pub(crate) struct Measured {
     pub(crate) bytes: usize,
 }
 
-/// A connection that is kept.
+/// A connection that is kept; opened anew, as clients do, when the server closes it between two requests.
 pub(crate) struct Connection {
+    address: SocketAddr,
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect(address).await.with_context(|| format!("connecting to {address}"))?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::with_capacity(1 << 16) })
+        Ok(Self { address, stream: connect(address).await?, buffer: Vec::with_capacity(1 << 16) })
     }
 
     /// Sends a request that is all there, and reads the answer: its status and body.
     pub(crate) async fn ask(&mut self, request: &[u8]) -> Result<(u16, &[u8])> {
-        self.stream.write_all(request).await?;
         self.buffer.clear();
+        // A closed connection shows when it is used.
+        let begun = self.stream.write_all(request).await.is_ok()
+            && self.stream.read_buf(&mut self.buffer).await.is_ok_and(|bytes| bytes > 0);
+        if !begun {
+            self.stream = connect(self.address).await?;
+            self.stream.write_all(request).await?;
+        }
         let mut wanted = None;
         loop {
-            if self.stream.read_buf(&mut self.buffer).await? == 0 {
-                bail!("the server closed the connection within an answer");
-            }
             if wanted.is_none() {
                 wanted = head(&self.buffer)?;
             }
@@ -55,8 +57,17 @@ impl Connection {
             {
                 return Ok((status, self.buffer.get(start..start + length).unwrap_or_default()));
             }
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                bail!("the server closed the connection within an answer");
+            }
         }
     }
+}
+
+async fn connect(address: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect(address).await.with_context(|| format!("connecting to {address}"))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// Status, start of the body, its length; `None`: the head is not all there.
@@ -106,9 +117,16 @@ pub(crate) async fn load(
                 if begun.duration_since(started) >= duration {
                     break;
                 }
-                let (status, body) = connection.ask(request).await?;
+                let (status, body) = loop {
+                    let (status, body) = connection.ask(request).await?;
+                    // Ironic: somebody else has the node locked. Clients ask again.
+                    if status != 409 {
+                        break (status, body.to_vec());
+                    }
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                };
                 if !(200..300).contains(&status) {
-                    bail!("answered {status}: {}", String::from_utf8_lossy(body));
+                    bail!("answered {status}: {}", String::from_utf8_lossy(&body));
                 }
                 largest = largest.max(body.len());
                 micros.push(u32::try_from(begun.elapsed().as_micros()).unwrap_or(u32::MAX));
