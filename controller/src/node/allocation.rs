@@ -1,12 +1,10 @@
 //! Allocations: a request for any node that fits, and the rules of what fits. No I/O.
 
-use std::{fmt, str::FromStr};
-
 use bessemer_proto::ids::NodeId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Dictionary, Node, ProvisionState, UnknownWord, words};
+use super::{Dictionary, Node, ProvisionState, words};
 
 /// One request for a node, with Ironic's fields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -24,7 +24,7 @@ pub mod traits;
 pub mod vif;
 pub mod volume;
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt};
 
 use bessemer_proto::ids::NodeId;
 use chrono::{DateTime, Utc};
@@ -402,15 +402,15 @@ macro_rules! words {
                 match self { $(Self::$variant => $text),* }
             }
         }
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 f.write_str(self.as_str())
             }
         }
-        impl FromStr for $name {
-            type Err = UnknownWord;
-            fn from_str(text: &str) -> Result<Self, UnknownWord> {
-                match text { $($text => Ok(Self::$variant),)* _ => Err(UnknownWord(text.chars().take(64).collect())) }
+        impl ::std::str::FromStr for $name {
+            type Err = $crate::node::UnknownWord;
+            fn from_str(text: &str) -> Result<Self, $crate::node::UnknownWord> {
+                match text { $($text => Ok(Self::$variant),)* _ => Err($crate::node::UnknownWord(text.chars().take(64).collect())) }
             }
         }
     };

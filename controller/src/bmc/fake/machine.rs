@@ -13,7 +13,8 @@ use super::settings::{Operation, Settings};
 use crate::{
     bmc::{
         BiosSettings, BmcError, BootDevice, BootModeControl, BootSource, Changed, FirmwareInventory,
-        Indicator, Indicators, Light, MediaKind, MediaSlot, Power, PowerAction, SecureBoot, VirtualMedia,
+        Indicator, Indicators, KeyChange, Light, MediaKind, MediaSlot, Outcome, Power, PowerAction,
+        SecureBoot, VirtualMedia,
     },
     node::{
         BootMode, Node, PowerState,
@@ -33,6 +34,7 @@ pub(super) struct Truth {
     always: Option<BootSource>,
     mode: BootMode,
     secure_boot: bool,
+    keys: KeyChange,
     cd: Option<Url>,
     floppy: Option<Url>,
     /// Of the system; that of the chassis is always on.
@@ -56,6 +58,7 @@ impl Truth {
             always: None,
             mode: node.boot_mode.unwrap_or(BootMode::Uefi),
             secure_boot: node.secure_boot.unwrap_or(false),
+            keys: KeyChange::ResetToDefault,
             cd: None,
             floppy: None,
             light: Light::On,
@@ -213,10 +216,18 @@ impl SecureBoot for Machine {
     async fn set_enabled(&self, enabled: bool) -> Result<Changed, BmcError> {
         self.change(Operation::SecureBoot, |truth| &mut truth.secure_boot, enabled).await
     }
+
+    async fn change_keys(&self, keys: KeyChange) -> Result<Changed, BmcError> {
+        self.change(Operation::SecureBoot, |truth| &mut truth.keys, keys).await
+    }
 }
 
 #[async_trait]
 impl VirtualMedia for Machine {
+    async fn ready(&self) -> Result<(), BmcError> {
+        Ok(())
+    }
+
     async fn insert(&self, kind: MediaKind, url: &Url) -> Result<Changed, BmcError> {
         self.change(Operation::VirtualMedia, move |truth| truth.slot(kind), Some(url.clone())).await
     }
@@ -272,6 +283,20 @@ impl BiosSettings for Machine {
     async fn read(&self) -> Result<Vec<BiosSetting>, BmcError> {
         self.attempt(Operation::Bios)?;
         Ok(Vec::new())
+    }
+
+    async fn apply(&self, _: &[(String, serde_json::Value)]) -> Result<Changed, BmcError> {
+        self.attempt(Operation::Bios)?;
+        Ok(Changed::Yes)
+    }
+
+    async fn reset(&self) -> Result<Changed, BmcError> {
+        self.attempt(Operation::Bios)?;
+        Ok(Changed::Yes)
+    }
+
+    async fn outcome(&self, _: &[(String, serde_json::Value)]) -> Result<Outcome, BmcError> {
+        Ok(Outcome::Done)
     }
 }
 

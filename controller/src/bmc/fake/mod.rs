@@ -52,16 +52,14 @@ pub fn open(node: &Node) -> Result<Bmc, BmcError> {
     };
     let machine = Arc::new(Machine::new(node.label(), settings, truth));
     Ok(Bmc {
-        power: machine.clone(),
         boot_device: Some(machine.clone()),
         boot_mode: Some(machine.clone()),
         secure_boot: Some(machine.clone()),
         virtual_media: Some(machine.clone()),
-        nmi: None,
         indicators: Some(machine.clone()),
         bios: Some(machine.clone()),
-        firmware: Some(machine),
-        overview: None,
+        firmware: Some(machine.clone()),
+        ..Bmc::only_power(machine)
     })
 }
 

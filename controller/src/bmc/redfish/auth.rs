@@ -199,7 +199,11 @@ impl Client {
     }
 
     fn credentials_error(&self, user: &str) -> BmcError {
-        BmcError::Credentials { address: self.transport.address.clone(), user: user.to_owned() }
+        BmcError::Credentials {
+            address: self.transport.address.clone(),
+            user: user.to_owned(),
+            keys: "redfish_username and redfish_password",
+        }
     }
 
     /// Text of the BMC without our password, should it repeat it.

@@ -1,13 +1,13 @@
-//! Firmware: its settings and its versions, read only.
+//! Firmware: its settings and its versions.
 
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Machine, auth::ROOT, document::Document};
 use crate::{
-    bmc::{BiosSettings, BmcError, FirmwareInventory},
+    bmc::{BiosSettings, BmcError, Changed, FirmwareInventory, Outcome},
     node::hardware::{BiosSetting, FirmwareComponent},
 };
 
@@ -15,6 +15,8 @@ use crate::{
 const MAX_SETTINGS: usize = 4096;
 const MAX_TEXT: usize = 1024;
 const MAX_WORDS: usize = 256;
+const RESET: &str = "Bios.ResetBios";
+const SETTINGS_OBJECT: &str = "/@Redfish.Settings/SettingsObject";
 
 #[async_trait]
 impl BiosSettings for Machine {
@@ -40,6 +42,74 @@ impl BiosSettings for Machine {
         });
         Ok(settings.collect())
     }
+
+    async fn apply(&self, wanted: &[(String, Value)]) -> Result<Changed, BmcError> {
+        let known = self.read().await?;
+        check(&known, wanted).map_err(|problem| {
+            self.client.unsupported(format!("change its firmware's settings: {problem}"))
+        })?;
+        let differing: serde_json::Map<_, _> =
+            wanted.iter().filter(|(name, value)| !is_in_force(&known, name, value)).cloned().collect();
+        if differing.is_empty() {
+            return Ok(Changed::Already);
+        }
+        let bios = self.bios("change its firmware's settings").await?;
+        let path = bios.link(SETTINGS_OBJECT).unwrap_or(&bios.path).to_owned();
+        let mut body = json!({"Attributes": differing});
+        let times = bios.texts("/@Redfish.Settings/SupportedApplyTimes").unwrap_or_default();
+        if times.contains(&"OnReset") {
+            body["@Redfish.SettingsApplyTime"] = json!({"ApplyTime": "OnReset"});
+        }
+        self.client.patch(&path, &body).await??;
+        Ok(Changed::Yes)
+    }
+
+    async fn reset(&self) -> Result<Changed, BmcError> {
+        let bios = self.bios("reset its firmware's settings").await?;
+        let link = bios.action_target(RESET).ok_or_else(|| {
+            self.client.unsupported("reset its firmware's settings: it has no ResetBios action")
+        })?;
+        self.client.post(link, &json!({})).await??;
+        Ok(Changed::Yes)
+    }
+
+    async fn outcome(&self, wanted: &[(String, Value)]) -> Result<Outcome, BmcError> {
+        let known = self.read().await?;
+        let open: Vec<_> = wanted
+            .iter()
+            .filter(|(name, value)| !is_in_force(&known, name, value))
+            .map(|(name, _)| name.as_str())
+            .collect();
+        Ok(if open.is_empty() {
+            Outcome::Done
+        } else {
+            Outcome::Failed(format!("not in force: {}", open.join(", ")))
+        })
+    }
+}
+
+fn is_in_force(known: &[BiosSetting], name: &str, value: &Value) -> bool {
+    known.iter().any(|setting| setting.name == name && setting.value == text_of(value))
+}
+
+/// Why values cannot be asked for; a BMC that does not describe its settings takes what it knows.
+fn check(known: &[BiosSetting], wanted: &[(String, Value)]) -> Result<(), String> {
+    for (name, value) in wanted {
+        let setting = known
+            .iter()
+            .find(|setting| setting.name == *name)
+            .ok_or_else(|| format!("there is no setting {}", short(name)))?;
+        if setting.read_only == Some(true) && setting.value != text_of(value) {
+            return Err(format!("setting {name} can only be read"));
+        }
+        let text = text_of(value).unwrap_or_default();
+        if let Some(words) = setting.allowable_values.as_ref().filter(|words| !words.is_empty())
+            && !words.contains(&text)
+        {
+            return Err(format!("setting {name} cannot be {text}, only {}", words.join(", ")));
+        }
+    }
+    Ok(())
 }
 
 #[async_trait]
@@ -70,6 +140,15 @@ impl FirmwareInventory for Machine {
 }
 
 impl Machine {
+    async fn bios(&self, what: &str) -> Result<Document, BmcError> {
+        let system = self.system().await?;
+        let found = match system.link("/Bios") {
+            Some(link) => self.client.find(link).await?,
+            None => None,
+        };
+        found.ok_or_else(|| self.client.unsupported(format!("{what}: the system has no Bios resource")))
+    }
+
     /// The description of the settings; a BMC may keep it anywhere, and may not have it.
     async fn registry(&self, name: &str) -> Option<Document> {
         let root = self.client.get(ROOT).await.ok()?;

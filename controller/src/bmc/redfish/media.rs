@@ -16,6 +16,13 @@ const MAX_SERVER_ERRORS: u32 = 3;
 
 #[async_trait]
 impl VirtualMedia for Machine {
+    async fn ready(&self) -> Result<(), BmcError> {
+        if self.slots_of(MediaKind::Cd).await?.is_empty() {
+            return Err(self.client.unsupported("insert a medium: it has no virtual CD or DVD drive"));
+        }
+        Ok(())
+    }
+
     async fn insert(&self, kind: MediaKind, url: &Url) -> Result<Changed, BmcError> {
         let slots = self.slots_of(kind).await?;
         if slots.iter().any(|slot| slot.holds(url)) {

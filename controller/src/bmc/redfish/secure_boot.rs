@@ -4,7 +4,10 @@ use async_trait::async_trait;
 use serde_json::json;
 
 use super::{Machine, document::Document};
-use crate::bmc::{BmcError, Changed, SecureBoot};
+use crate::bmc::{BmcError, Changed, KeyChange, SecureBoot};
+
+/// DSP0268, SecureBoot 1.0.
+const RESET_KEYS: &str = "SecureBoot.ResetKeys";
 
 #[async_trait]
 impl SecureBoot for Machine {
@@ -24,6 +27,23 @@ impl SecureBoot for Machine {
             return Ok(Changed::Already);
         }
         self.client.patch(&resource.path, &json!({"SecureBootEnable": enabled})).await??;
+        Ok(Changed::Yes)
+    }
+
+    async fn change_keys(&self, change: KeyChange) -> Result<Changed, BmcError> {
+        let Some(resource) = self.resource().await? else {
+            return Err(self
+                .client
+                .unsupported("change Secure Boot keys: the system has no SecureBoot resource"));
+        };
+        let link = resource
+            .action_target(RESET_KEYS)
+            .ok_or_else(|| self.client.unsupported("change Secure Boot keys: it has no ResetKeys action"))?;
+        let kind = match change {
+            KeyChange::ResetToDefault => "ResetAllKeysToDefault",
+            KeyChange::Clear => "DeleteAllKeys",
+        };
+        self.client.post(link, &json!({"ResetKeysType": kind})).await??;
         Ok(Changed::Yes)
     }
 }

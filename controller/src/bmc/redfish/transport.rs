@@ -173,13 +173,17 @@ impl Transport {
         let address = self.address.clone();
         let sent = !error.is_connect();
         if let Some(problem) = certificate_problem(&error) {
-            return Failure::lasting(BmcError::Certificate { address, source: problem });
+            return Failure::lasting(BmcError::Certificate {
+                address,
+                source: problem,
+                key: "redfish_verify_ca",
+            });
         }
         if sent && error.is_timeout() {
             let seconds = self.pace.request.as_secs();
             return Failure::lasting(BmcError::Timeout { address, what: call.what(), seconds });
         }
-        Failure { error: BmcError::Unreachable { address, source: error }, sent, passing: true }
+        Failure { error: BmcError::Unreachable { address, source: error.into() }, sent, passing: true }
     }
 }
 

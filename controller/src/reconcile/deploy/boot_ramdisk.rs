@@ -29,6 +29,9 @@ impl Step for BootRamdisk {
         // Said before anything is switched off.
         cx.shelf.check().await?;
         let bmc = cx.bmc(node)?;
+        if let Some(media) = &bmc.virtual_media {
+            media.ready().await?;
+        }
         machine::power_off(node, &bmc, cx).await?;
         set_firmware(node, &bmc).await?;
         let media = make_media(node, cx).await?;

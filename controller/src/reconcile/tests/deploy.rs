@@ -51,7 +51,7 @@ async fn a_deploy_goes_from_enroll_to_active() {
     assert_eq!((&machine.cd, &machine.floppy, machine.on), (&None, &None, true));
     assert_eq!(machine.always, Some(BootSource::Disk));
     let asked: Vec<_> = machine.asked.iter().filter(|asked| *asked != "read power").collect();
-    let boot = ["force off", "eject", "eject", "insert", "boot once", "on"];
+    let boot = ["ready", "force off", "eject", "eject", "insert", "boot once", "on"];
     let end = ["boot always", "eject", "eject", "on"];
     assert_eq!(asked, boot.iter().chain(&end).collect::<Vec<_>>());
 }

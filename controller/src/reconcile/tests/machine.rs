@@ -13,8 +13,8 @@ use url::Url;
 use super::agent;
 use crate::{
     bmc::{
-        Bmc, BmcError, BootDevice, BootModeControl, BootSource, Changed, MediaKind, MediaSlot, Power,
-        PowerAction, SecureBoot, VirtualMedia,
+        Bmc, BmcError, BootDevice, BootModeControl, BootSource, Changed, KeyChange, MediaKind, MediaSlot,
+        Power, PowerAction, SecureBoot, VirtualMedia,
     },
     node::{BootMode, PowerState},
 };
@@ -214,10 +214,19 @@ impl SecureBoot for Machine {
         self.lock().secure = enabled;
         Ok(Changed::Yes)
     }
+
+    async fn change_keys(&self, _: KeyChange) -> Result<Changed, BmcError> {
+        self.ask("secure boot keys").await?;
+        Ok(Changed::Yes)
+    }
 }
 
 #[async_trait]
 impl VirtualMedia for Machine {
+    async fn ready(&self) -> Result<(), BmcError> {
+        self.ask("ready").await
+    }
+
     async fn insert(&self, kind: MediaKind, url: &Url) -> Result<Changed, BmcError> {
         self.ask("insert").await?;
         match kind {

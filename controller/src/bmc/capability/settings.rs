@@ -1,0 +1,133 @@
+//! What is kept in the machine: settings of its firmware, the firmware itself, RAID volumes.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::Changed;
+use crate::{
+    bmc::BmcError,
+    node::hardware::{BiosSetting, FirmwareComponent},
+};
+
+/// The settings of the firmware.
+#[async_trait]
+pub trait BiosSettings: Send + Sync {
+    /// All that the BMC tells; in force since the last start.
+    async fn read(&self) -> Result<Vec<BiosSetting>, BmcError>;
+    /// Asks for values, in force from the next start. Unknown names, read-only ones and values that are not allowed are
+    /// refused before anything is sent.
+    async fn apply(&self, wanted: &[(String, serde_json::Value)]) -> Result<Changed, BmcError>;
+    /// Asks for the manufacturer's values, in force from the next start.
+    async fn reset(&self) -> Result<Changed, BmcError>;
+    /// What became of the last `apply` after a restart.
+    async fn outcome(&self, wanted: &[(String, serde_json::Value)]) -> Result<Outcome, BmcError>;
+}
+
+/// What became of something that takes its time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Not there yet; percent done, if the BMC says so.
+    Pending(Option<u8>),
+    /// It is so.
+    Done,
+    /// It did not work; the BMC's own words.
+    Failed(String),
+}
+
+/// A job of a BMC; its name survives restarts of the controller.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job(pub String);
+
+/// Which firmware the machine has.
+#[async_trait]
+pub trait FirmwareInventory: Send + Sync {
+    /// All components that the BMC tells of.
+    async fn components(&self) -> Result<Vec<FirmwareComponent>, BmcError>;
+}
+
+/// Replacing firmware.
+#[async_trait]
+pub trait FirmwareUpdate: Send + Sync {
+    /// Starts an update of `component` (`bios`, `bmc`, `nic:…`) with the image at `url`. `None`: it is done already.
+    async fn update(&self, component: &str, url: &Url) -> Result<Option<Job>, BmcError>;
+    /// How far it is.
+    async fn progress(&self, job: &Job) -> Result<Outcome, BmcError>;
+}
+
+/// A RAID controller or another set of disks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StorageController {
+    /// As the BMC calls it.
+    pub id: String,
+    /// As people call it.
+    pub name: String,
+    /// `0`, `1`, `5+0`, …; empty: it makes no volumes.
+    pub levels: Vec<String>,
+    /// Its disks.
+    pub drives: Vec<PhysicalDrive>,
+    /// Its volumes.
+    pub volumes: Vec<Volume>,
+}
+
+/// A physical disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PhysicalDrive {
+    /// As the BMC calls it; what `physical_disks` of a RAID configuration names.
+    pub id: String,
+    /// Bytes.
+    pub size: u64,
+    /// `hdd` or `ssd`.
+    pub disk_type: Option<String>,
+    /// `sata`, `sas`, `scsi`, `nvme`.
+    pub interface_type: Option<String>,
+    /// Volumes it is part of.
+    pub volumes: Vec<String>,
+    /// Whether it may be used.
+    pub healthy: bool,
+}
+
+/// A volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Volume {
+    /// As the BMC calls it.
+    pub id: String,
+    /// As people call it.
+    pub name: String,
+    /// `0`, `1`, `5+0`, …
+    pub level: Option<String>,
+    /// Bytes.
+    pub size: u64,
+    /// World wide name, such as `0x600508b1001c…`, if the BMC tells it: the root device hint.
+    pub wwn: Option<String>,
+}
+
+/// A volume to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewVolume {
+    /// [`StorageController::id`].
+    pub controller: String,
+    /// `0`, `1`, `5+0`, …
+    pub level: String,
+    /// Bytes; `None`: as large as possible.
+    pub size: Option<u64>,
+    /// Its name, if it gets one.
+    pub name: Option<String>,
+    /// [`PhysicalDrive::id`]s.
+    pub drives: Vec<String>,
+}
+
+/// RAID volumes.
+#[async_trait]
+pub trait Raid: Send + Sync {
+    /// What there is.
+    async fn controllers(&self) -> Result<Vec<StorageController>, BmcError>;
+    /// Makes volumes. `None`: they are there at once.
+    async fn create(&self, volumes: &[NewVolume]) -> Result<Option<Job>, BmcError>;
+    /// Removes volumes and what is on them. `None`: they are gone at once.
+    async fn delete(&self, volumes: &[Volume]) -> Result<Option<Job>, BmcError>;
+    /// How far a job is. Some jobs begin at the next start of the machine.
+    async fn progress(&self, job: &Job) -> Result<Outcome, BmcError>;
+    /// Whether jobs begin only at the next start of the machine.
+    async fn needs_restart(&self) -> Result<bool, BmcError>;
+}
