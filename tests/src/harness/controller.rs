@@ -20,8 +20,10 @@ use crate::lab::log;
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const DRAIN_WITHIN: Duration = Duration::from_secs(30);
-/// What a lab machine calls the host's loopback.
+/// What a virtual machine of the lab calls the host's loopback.
 const HOST: &str = "10.0.2.2";
+/// What an agent outside of a virtual machine calls it.
+const LOOPBACK: &str = "127.0.0.1";
 
 /// A controller. Its process dies with this value, without a chance to drain.
 pub struct Controller {
@@ -35,7 +37,16 @@ impl Controller {
     /// Starts the controller with its state below `folder`, and waits until it answers. `extra` is TOML that is merged
     /// over the configuration, such as `[conductor]\ndeploy_callback_timeout = 60`.
     pub async fn start(folder: &Path, deploy_iso: &Path, extra: &str) -> Result<Self, HarnessError> {
-        Self::start_trusting(folder, deploy_iso, extra, None).await
+        Self::start_trusting(folder, deploy_iso, extra, HOST, None).await
+    }
+
+    /// The same for [hollow machines](crate::lab::hollow), whose agents run here and not in a virtual machine.
+    pub async fn start_for_hollow(
+        folder: &Path,
+        deploy_iso: &Path,
+        extra: &str,
+    ) -> Result<Self, HarnessError> {
+        Self::start_trusting(folder, deploy_iso, extra, LOOPBACK, None).await
     }
 
     /// The same when `extra` says that the API is served by HTTPS; its certificate is signed by the authority of this
@@ -47,19 +58,20 @@ impl Controller {
         authority: &Path,
     ) -> Result<Self, HarnessError> {
         let authority = fs::read(authority).map_err(HarnessError::file("read", authority))?;
-        Self::start_trusting(folder, deploy_iso, extra, Some(authority)).await
+        Self::start_trusting(folder, deploy_iso, extra, HOST, Some(authority)).await
     }
 
     async fn start_trusting(
         folder: &Path,
         deploy_iso: &Path,
         extra: &str,
+        host: &str,
         authority: Option<Vec<u8>>,
     ) -> Result<Self, HarnessError> {
         let folder = folder.join("controller");
         fs::create_dir_all(&folder).map_err(HarnessError::file("create", &folder))?;
         let ports = free_ports().map_err(HarnessError::file("find free ports for", &folder))?;
-        let mut configuration = configuration(&folder, deploy_iso, ports);
+        let mut configuration = configuration(&folder, deploy_iso, host, ports);
         merge(&mut configuration, extra.parse::<Table>()?);
         let file = folder.join("bessemer.toml");
         fs::write(&file, configuration.to_string()).map_err(HarnessError::file("write", &file))?;
@@ -186,7 +198,7 @@ fn free_ports() -> std::io::Result<[u16; 3]> {
     Ok(ports)
 }
 
-fn configuration(folder: &Path, deploy_iso: &Path, [api, agents, files]: [u16; 3]) -> Table {
+fn configuration(folder: &Path, deploy_iso: &Path, host: &str, [api, agents, files]: [u16; 3]) -> Table {
     let section = |pairs: Vec<(&str, Value)>| {
         Value::Table(pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
     };
@@ -194,16 +206,16 @@ fn configuration(folder: &Path, deploy_iso: &Path, [api, agents, files]: [u16; 3
     let path = |path: &Path| Value::from(path.display().to_string());
     let agents = vec![
         ("listen", local(agents)),
-        ("advertise", Value::Array(vec![Value::from(format!("{HOST}:{agents}"))])),
+        ("advertise", Value::Array(vec![Value::from(format!("{host}:{agents}"))])),
     ];
     let files = vec![
         ("listen", local(files)),
         ("url_for_bmcs", Value::from(format!("http://127.0.0.1:{files}"))),
-        ("url_for_agents", Value::from(format!("http://{HOST}:{files}"))),
+        ("url_for_agents", Value::from(format!("http://{host}:{files}"))),
     ];
     let all = [
         ("state_dir", path(&folder.join("state"))),
-        ("advertise_address", Value::from(HOST)),
+        ("advertise_address", Value::from(host)),
         ("api", section(vec![("listen", local(api))])),
         ("agents", section(agents)),
         ("files", section(files)),
@@ -228,7 +240,7 @@ mod tests {
 
     #[test]
     fn extra_configuration_is_merged_section_by_section() {
-        let mut all = configuration(Path::new("/f"), Path::new("/deploy.iso"), [1, 2, 3]);
+        let mut all = configuration(Path::new("/f"), Path::new("/deploy.iso"), HOST, [1, 2, 3]);
         merge(
             &mut all,
             "[agents]\ntoken_lifetime = 5\n[conductor]\ndeploy_callback_timeout = 60".parse().unwrap(),

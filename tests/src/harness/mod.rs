@@ -23,11 +23,14 @@
 pub mod agent_artifacts;
 mod api;
 mod controller;
+pub mod hollow_agent;
+mod hollow_steps;
 
 use std::{io, path::PathBuf};
 
 pub use api::Api;
 pub use controller::Controller;
+pub use hollow_agent::HollowAgent;
 
 use crate::lab::LabError;
 

@@ -146,6 +146,36 @@ impl Default for BmcDefinition {
     }
 }
 
+/// What stands behind the BMC.
+#[derive(Clone, Debug, Default)]
+pub enum Body {
+    /// A virtual machine that really runs.
+    #[default]
+    Qemu,
+    /// Only the machine's state: nothing runs, so a boot takes no time. See [`super::hollow`].
+    Hollow(HollowBody),
+}
+
+/// How quick a hollow machine is. The default takes no time at all.
+#[derive(Clone, Debug)]
+pub struct HollowBody {
+    /// From an accepted power action until the power has changed.
+    pub power_delay: Duration,
+    /// How long its firmware tests the machine before it boots something.
+    pub post_time: Duration,
+    /// How long its operating system takes to shut down.
+    pub shutdown_time: Duration,
+    /// Whether its operating system listens to the power button.
+    pub obeys_button: bool,
+}
+
+impl Default for HollowBody {
+    fn default() -> Self {
+        let none = Duration::ZERO;
+        Self { power_delay: none, post_time: none, shutdown_time: none, obeys_button: true }
+    }
+}
+
 /// A virtual machine with its BMC. Take [`MachineDefinition::new`] and change what a test is about.
 #[derive(Clone, Debug)]
 pub struct MachineDefinition {
@@ -153,6 +183,8 @@ pub struct MachineDefinition {
     pub name: String,
     /// The SMBIOS system UUID.
     pub uuid: Uuid,
+    /// Whether it really runs.
+    pub body: Body,
     /// Its firmware.
     pub firmware: Firmware,
     /// Whether Secure Boot is on at first ([`Firmware::OvmfSecureBoot`] only).
@@ -184,6 +216,7 @@ impl MachineDefinition {
         Self {
             name: name.into(),
             uuid: Uuid::new_v4(),
+            body: Body::Qemu,
             firmware,
             secure_boot: true,
             memory_mib: 1024,
@@ -195,6 +228,13 @@ impl MachineDefinition {
             forwards: Vec::new(),
             bmc: BmcDefinition::default(),
         }
+    }
+
+    /// The same without a virtual machine: UEFI with Secure Boot, which is off.
+    #[must_use]
+    pub fn hollow(name: impl Into<String>) -> Self {
+        let machine = Self::new(name, Firmware::OvmfSecureBoot);
+        Self { body: Body::Hollow(HollowBody::default()), secure_boot: false, ..machine }
     }
 
     /// Checks what would break QEMU's command line or lose a file.

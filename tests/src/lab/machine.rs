@@ -11,18 +11,22 @@ use std::{
 };
 
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     LabError,
     boot::{BootMode, BootOverride},
-    definition::{DiskFormat, Firmware, MachineDefinition, SecondMedium},
+    definition::{Body, DiskFormat, Firmware, MachineDefinition, SecondMedium},
     flash,
+    hollow::{self, BootEvent},
     process::{Occurrence, Process},
     qemu,
     qmp::QmpEvent,
 };
+
+/// Boot events that wait for a slow reader.
+const BOOTS_KEPT: usize = 64;
 
 /// A change of power.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +39,10 @@ pub enum Power {
     GracefulShutdown,
     /// Off and on again.
     ForceRestart,
+    /// Off, by the guest.
+    GuestOff,
+    /// Off and on again, by the guest.
+    GuestReset,
 }
 
 /// A slot for virtual media.
@@ -55,17 +63,34 @@ pub struct Medium {
     pub file: PathBuf,
 }
 
+/// How far the firmware is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Post {
+    /// The machine is off.
+    Off,
+    /// It tests the machine.
+    Running,
+    /// It has handed over to what it booted.
+    Finished,
+}
+
 /// What a machine is like at a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// Whether it is on.
     pub on: bool,
+    /// The power state that an accepted action leads to, while it is under way.
+    pub changing_to: Option<bool>,
+    /// How far the firmware is.
+    pub post: Post,
     /// How often it was started, resets by the guest included.
     pub starts: u64,
     /// The override for the next start.
     pub boot: BootOverride,
     /// The mode of the next start.
     pub mode: BootMode,
+    /// The mode of the last start.
+    pub mode_at_start: BootMode,
     /// Whether Secure Boot is on from the next start; `None` for firmware without it.
     pub secure_boot: Option<bool>,
     /// Whether it was on at the last start.
@@ -76,7 +101,7 @@ pub struct Status {
     pub second: Option<Medium>,
 }
 
-enum Order {
+pub(super) enum Order {
     Power(Power),
     Boot(Option<BootOverride>, Option<BootMode>),
     SecureBoot(bool),
@@ -84,7 +109,7 @@ enum Order {
     Eject(Slot),
 }
 
-type Reply = oneshot::Sender<Result<(), LabError>>;
+pub(super) type Reply = oneshot::Sender<Result<(), LabError>>;
 
 /// A handle to a machine's task. Cheap to clone.
 #[derive(Clone)]
@@ -92,9 +117,15 @@ pub(super) struct Handle {
     orders: mpsc::Sender<(Order, Reply)>,
     status: watch::Receiver<Status>,
     ignore_boot_override: Arc<AtomicBool>,
+    boots: broadcast::Sender<BootEvent>,
 }
 
 impl Handle {
+    /// What a hollow machine boots from now on.
+    pub(super) fn boots(&self) -> broadcast::Receiver<BootEvent> {
+        self.boots.subscribe()
+    }
+
     /// The present state.
     pub(super) fn status(&self) -> Status {
         self.status.borrow().clone()
@@ -163,9 +194,12 @@ pub(super) fn spawn(
     let secure_boot = (definition.firmware == Firmware::OvmfSecureBoot).then_some(definition.secure_boot);
     let status = Status {
         on: false,
+        changing_to: None,
+        post: Post::Off,
         starts: 0,
         boot: BootOverride::DISABLED,
         mode,
+        mode_at_start: mode,
         secure_boot,
         secure_boot_at_start: false,
         cd: None,
@@ -174,7 +208,23 @@ pub(super) fn spawn(
     let (status, watch) = watch::channel(status);
     let (orders, inbox) = mpsc::channel(16);
     let ignore_boot_override = Arc::new(AtomicBool::new(false));
-    let handle = Handle { orders, status: watch, ignore_boot_override: ignore_boot_override.clone() };
+    let boots = broadcast::Sender::new(BOOTS_KEPT);
+    let handle = Handle {
+        orders,
+        status: watch,
+        ignore_boot_override: ignore_boot_override.clone(),
+        boots: boots.clone(),
+    };
+    if let Body::Hollow(body) = &definition.body {
+        let machine = hollow::Hollow::new(
+            definition.name.clone(),
+            body.clone(),
+            disks.first().cloned(),
+            hollow::Links { status, ignore_boot_override, boots },
+        );
+        tasks.spawn(machine.live(inbox, stop));
+        return Ok((handle, disks));
+    }
     let folder = folder.to_owned();
     let machine =
         Machine { definition, folder, disks: disks.clone(), process: None, status, ignore_boot_override };
@@ -250,11 +300,11 @@ impl Machine {
                 process.execute("system_powerdown", json!({})).await?;
                 Ok(())
             }
-            (Power::ForceOff, _) => {
+            (Power::ForceOff | Power::GuestOff, _) => {
                 self.cut_power().await;
                 Ok(())
             }
-            (Power::ForceRestart, _) => {
+            (Power::ForceRestart | Power::GuestReset, _) => {
                 self.cut_power().await;
                 self.start().await
             }
@@ -304,7 +354,9 @@ impl Machine {
         tracing::info!(machine = %self.definition.name, ?firmware, ?first, secure, "started");
         self.status.send_modify(|status| {
             status.on = true;
+            status.post = Post::Finished;
             status.starts += 1;
+            status.mode_at_start = status.mode;
             status.boot = left;
             status.secure_boot_at_start = secure;
         });
@@ -315,7 +367,10 @@ impl Machine {
         if let Some(process) = self.process.take() {
             process.stop().await;
         }
-        self.status.send_modify(|status| status.on = false);
+        self.status.send_modify(|status| {
+            status.on = false;
+            status.post = Post::Off;
+        });
     }
 
     async fn insert(&mut self, slot: Slot, medium: Medium) -> Result<(), LabError> {

@@ -18,13 +18,14 @@
 //!
 //! A machine behaves as hardware does: it keeps its disks and UEFI variables across power cycles; a boot override
 //! is used up by one start, also when the guest resets itself; media are changed while it runs; power can be cut
-//! at any moment. QEMU dies with the lab, whatever ends the lab.
+//! at any moment. QEMU dies with the lab, whatever ends the lab. A [`hollow`] machine has only the state of one.
 
 pub mod bmc;
 mod boot;
 mod definition;
 mod efi_variables;
 mod flash;
+pub mod hollow;
 pub mod image_server;
 pub mod log;
 mod machine;
@@ -43,11 +44,12 @@ use url::Url;
 
 pub use boot::{BootMode, BootOverride, BootTarget, OverrideEnabled};
 pub use definition::{
-    BmcDefinition, Credentials, DiskBus, DiskDefinition, DiskFormat, Firmware, MachineDefinition,
-    MediaLocation, SecondMedium,
+    BmcDefinition, Body, Credentials, DiskBus, DiskDefinition, DiskFormat, Firmware, HollowBody,
+    MachineDefinition, MediaLocation, SecondMedium,
 };
+pub use hollow::{BootEvent, BootSource, Guest};
 pub use log::LogReader;
-pub use machine::{Medium, Power, Slot, Status};
+pub use machine::{Medium, Post, Power, Slot, Status};
 
 /// How long the lab waits for its machines to end.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
@@ -274,6 +276,18 @@ impl Machine {
     /// Changes the power behind the BMC's back, as a hand at the plug or button does.
     pub async fn power(&self, change: Power) -> Result<(), LabError> {
         self.handle.power(change).await
+    }
+
+    /// What a hollow machine boots from now on. A machine that really runs says nothing here.
+    #[must_use]
+    pub fn boots(&self) -> tokio::sync::broadcast::Receiver<BootEvent> {
+        self.handle.boots()
+    }
+
+    /// What a guest can do to its machine.
+    #[must_use]
+    pub fn guest(&self) -> Guest {
+        Guest::new(self.handle.clone(), self.disks.first().cloned())
     }
 
     /// Waits until the machine is on or off.

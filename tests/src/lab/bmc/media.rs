@@ -10,7 +10,7 @@ use axum::{
     Extension, Router,
     body::Bytes,
     extract::{Path, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, header},
     response::Response,
     routing::{get, post},
 };
@@ -26,11 +26,13 @@ use super::{
     reply::{self, Allow},
 };
 use crate::lab::{
-    LabError, MachineDefinition, MediaLocation, SecondMedium,
+    Body, LabError, MachineDefinition, MediaLocation, SecondMedium,
     machine::{Medium, Slot},
 };
 
 const IMAGE_LIMIT: u64 = 8 << 30;
+/// What a BMC reads at first: up to the volume descriptors of an ISO, and a few more.
+const BEGINNING: u64 = 64 * 1024;
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(30);
 const DOWNLOAD_WITHIN: Duration = Duration::from_secs(600);
@@ -62,8 +64,8 @@ impl Store {
         Ok(Self { folder, client, next: AtomicU64::new(1) })
     }
 
-    /// Asks for the image's head, then for all of it.
-    async fn fetch(&self, slot: &str, source: &Source) -> Result<PathBuf, RedfishError> {
+    /// Asks for the image's head, then for all of it, or only for its beginning when no guest will read more.
+    async fn fetch(&self, slot: &str, source: &Source, whole: bool) -> Result<PathBuf, RedfishError> {
         let url = source.url.as_str();
         let failed = |error: reqwest::Error| {
             RedfishError::no_connection(url, &anyhow::Error::new(error.without_url()).to_string())
@@ -78,13 +80,17 @@ impl Store {
         if !head.status().is_success() {
             return Err(refused(head.status()));
         }
-        let answer = source.request(self.client.get(url)).send().await.map_err(failed)?;
-        if answer.status() != StatusCode::OK {
+        let mut request = source.request(self.client.get(url));
+        if !whole {
+            request = request.header(header::RANGE, format!("bytes=0-{}", BEGINNING - 1));
+        }
+        let answer = request.send().await.map_err(failed)?;
+        if !answer.status().is_success() {
             return Err(refused(answer.status()));
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let path = self.folder.join(format!("{slot}-{number}.img"));
-        let result = store(answer, &path).await;
+        let result = store(answer, &path, if whole { IMAGE_LIMIT } else { BEGINNING }).await;
         if result.is_err() {
             let _ = tokio::fs::remove_file(&path).await;
         }
@@ -92,7 +98,7 @@ impl Store {
     }
 }
 
-async fn store(answer: reqwest::Response, path: &std::path::Path) -> Result<(), RedfishError> {
+async fn store(answer: reqwest::Response, path: &std::path::Path, limit: u64) -> Result<(), RedfishError> {
     let internal = |error: std::io::Error| LabError::file("write", path)(error);
     let mut file = tokio::fs::File::create(path).await.map_err(internal)?;
     let mut body = answer.bytes_stream();
@@ -105,8 +111,8 @@ async fn store(answer: reqwest::Response, path: &std::path::Path) -> Result<(), 
             )
         })?;
         size += chunk.len() as u64;
-        if size > IMAGE_LIMIT {
-            let message = format!("The image is larger than {IMAGE_LIMIT} bytes.");
+        if size > limit {
+            let message = format!("The image server sent more than {limit} bytes.");
             return Err(RedfishError::general(StatusCode::BAD_REQUEST, message));
         }
         file.write_all(&chunk).await.map_err(internal)?;
@@ -243,7 +249,8 @@ async fn insert(
     if medium(&bmc, slot).is_some() {
         return Err(RedfishError::in_use());
     }
-    let file = bmc.media.fetch(&id.to_lowercase(), &source).await?;
+    let whole = matches!(bmc.definition.body, Body::Qemu);
+    let file = bmc.media.fetch(&id.to_lowercase(), &source, whole).await?;
     bmc.handle.insert(slot, Medium { image: source.url.into(), file }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
