@@ -4,6 +4,7 @@
 mod capability;
 mod error;
 pub mod fake;
+pub mod quirks;
 pub mod redfish;
 
 use std::sync::Arc;

@@ -13,7 +13,6 @@ mod media;
 mod overview;
 mod pool;
 mod power;
-mod quirks;
 mod secure_boot;
 mod settings;
 mod system;

@@ -1,7 +1,10 @@
 //! Which system of the BMC is the machine.
 
-use super::{Machine, auth::ROOT, document::Document, quirks};
-use crate::bmc::BmcError;
+use super::{Machine, auth::ROOT, document::Document};
+use crate::bmc::{
+    BmcError,
+    quirks::{self, Identity, Quirks},
+};
 
 impl Machine {
     /// The machine's ComputerSystem.
@@ -40,7 +43,9 @@ impl Machine {
     }
 }
 
-/// What this machine's vendor needs.
-pub(super) fn quirks_of(system: &Document) -> quirks::Quirks {
-    quirks::of(system.text("/Manufacturer").unwrap_or_default())
+/// How this machine differs from the standard.
+pub(super) fn quirks_of(system: &Document) -> Quirks {
+    let text = |pointer: &str| system.text(pointer).map(str::to_owned);
+    let identity = Identity { vendor: text("/Manufacturer"), model: text("/Model"), ..Identity::default() };
+    quirks::of(&identity).quirks
 }
