@@ -4,6 +4,7 @@
 mod capability;
 mod error;
 pub mod fake;
+pub mod queue;
 pub mod quirks;
 pub mod redfish;
 

@@ -1,10 +1,7 @@
-//! Proving who we are: a session that is kept, or basic authentication; and no second try with credentials that
-//! were refused, because BMCs lock accounts.
+//! Proving who we are: a session that is kept, or basic authentication. The queue of the BMC sees to it that credentials
+//! which were refused are not tried again.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use bessemer_proto::secret::Secret;
 use futures_util::future::join_all;
@@ -19,7 +16,10 @@ use super::{
     settings::{AuthType, Credentials},
     transport::{Answer, Authorization, Call},
 };
-use crate::bmc::BmcError;
+use crate::bmc::{
+    BmcError,
+    queue::{Account, Attempt},
+};
 
 pub(super) const ROOT: &str = "/redfish/v1/";
 const SESSIONS: &str = "/redfish/v1/SessionService/Sessions";
@@ -31,7 +31,6 @@ pub(super) struct Login {
     /// Locked while logging in: one login at a time, since BMCs have few sessions. A login is bounded by the
     /// timeouts of its requests.
     state: tokio::sync::Mutex<State>,
-    refused: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
@@ -47,15 +46,6 @@ enum State {
 }
 
 impl Login {
-    fn locked_out(&self, lockout: Duration) -> bool {
-        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.is_some_and(|at| at.elapsed() < lockout)
-    }
-
-    fn refuse(&self) {
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-    }
-
     /// A session that the BMC does not know any more.
     async fn forget(&self, stale: &Secret) {
         let mut state = self.state.lock().await;
@@ -68,6 +58,7 @@ impl Login {
 /// Ends a session that is kept, if there is one.
 async fn close(shared: &Shared) {
     let state = std::mem::take(&mut *shared.login.state.lock().await);
+    // Not by the queue: what waits there must not keep a session open when the controller stops.
     if let State::Session { token, url: Some(url) } = state {
         let request = shared.http.delete(url).header("x-auth-token", token.reveal()).timeout(CLOSE_WITHIN);
         if let Err(error) = request.send().await {
@@ -95,35 +86,46 @@ pub(super) fn close_in_background(shared: Arc<Shared>) {
 impl Client {
     /// Sends a request as the user of `driver_info`; logs in again once when a session has ended.
     pub(super) async fn send(&self, call: Call<'_>) -> Result<Answer, BmcError> {
-        let authorization = self.authorization().await?;
+        let (authorization, attempt) = self.authorization().await?;
+        let answer = self.transport.send(call, &authorization).await?;
+        let unauthorized = answer.status == StatusCode::UNAUTHORIZED;
+        match (unauthorized, authorization) {
+            (false, _) => {
+                attempt.into_iter().for_each(Attempt::accepted);
+                return Ok(answer);
+            }
+            (true, Authorization::Token(stale)) => self.shared.login.forget(&stale).await,
+            (true, _) => return Err(self.refused(attempt)),
+        }
+        let (authorization, attempt) = self.authorization().await?;
         let answer = self.transport.send(call, &authorization).await?;
         if answer.status != StatusCode::UNAUTHORIZED {
+            attempt.into_iter().for_each(Attempt::accepted);
             return Ok(answer);
         }
-        let Authorization::Token(stale) = authorization else { return Err(self.refused()) };
-        self.shared.login.forget(&stale).await;
-        let answer = self.transport.send(call, &self.authorization().await?).await?;
-        if answer.status == StatusCode::UNAUTHORIZED { Err(self.refused()) } else { Ok(answer) }
+        // A new session that may not do this: it would be left open by the next try.
+        close(&self.shared).await;
+        Err(self.refused(attempt))
     }
 
-    async fn authorization(&self) -> Result<Authorization, BmcError> {
-        let Some(credentials) = &self.settings.credentials else { return Ok(Authorization::Nothing) };
-        self.check_lockout(credentials)?;
-        if self.settings.auth == AuthType::Basic {
-            return Ok(Authorization::Basic(credentials.clone()));
+    /// What a request carries; with it, unless a session stands for it, the try of user and password that it is.
+    async fn authorization(&self) -> Result<(Authorization, Option<Attempt<'_>>), BmcError> {
+        let Some(credentials) = &self.settings.credentials else { return Ok((Authorization::Nothing, None)) };
+        if self.settings.auth != AuthType::Basic {
+            let mut state = self.shared.login.state.lock().await;
+            if matches!(*state, State::Unknown) {
+                *state = self.log_in(credentials).await?;
+            }
+            if let State::Session { token, .. } = &*state {
+                return Ok((Authorization::Token(token.clone()), None));
+            }
         }
-        let mut state = self.shared.login.state.lock().await;
-        self.check_lockout(credentials)?;
-        if matches!(*state, State::Unknown) {
-            *state = self.log_in(credentials).await?;
-        }
-        Ok(match &*state {
-            State::Session { token, .. } => Authorization::Token(token.clone()),
-            State::Basic | State::Unknown => Authorization::Basic(credentials.clone()),
-        })
+        let attempt = self.shared.queue.guard(&self.account(credentials)).await?;
+        Ok((Authorization::Basic(credentials.clone()), Some(attempt)))
     }
 
     async fn log_in(&self, credentials: &Credentials) -> Result<State, BmcError> {
+        let attempt = self.shared.queue.guard(&self.account(credentials)).await?;
         let Some(sessions) = self.sessions_link().await? else {
             return self.without_session("the BMC has no session service");
         };
@@ -132,9 +134,10 @@ impl Client {
         let answer = self.transport.send(call, &Authorization::Nothing).await?;
         match answer.status {
             // 400 and 403 also mean "too many sessions" or "not now": basic authentication then tells.
-            StatusCode::UNAUTHORIZED => Err(self.refused()),
+            StatusCode::UNAUTHORIZED => Err(attempt.refused()),
             status if status.is_success() => match answer.header("x-auth-token") {
                 Some(token) if !token.is_empty() => {
+                    attempt.accepted();
                     debug!(bmc = self.transport.address, "session at a BMC opened");
                     let url = answer.header(header::LOCATION).and_then(|link| self.on_origin(link));
                     Ok(State::Session { token: Secret::new(token), url })
@@ -180,29 +183,28 @@ impl Client {
         Some(url)
     }
 
-    fn check_lockout(&self, credentials: &Credentials) -> Result<(), BmcError> {
-        if self.shared.login.locked_out(self.transport.pace.lockout) {
-            return Err(self.credentials_error(&credentials.user));
-        }
-        Ok(())
-    }
-
-    fn refused(&self) -> BmcError {
-        let Some(credentials) = &self.settings.credentials else {
-            return BmcError::DriverInfo(format!(
-                "the BMC at {} wants to know who asks: set redfish_username and redfish_password",
-                self.transport.address
-            ));
-        };
-        self.shared.login.refuse();
-        self.credentials_error(&credentials.user)
-    }
-
-    fn credentials_error(&self, user: &str) -> BmcError {
-        BmcError::Credentials {
-            address: self.transport.address.clone(),
-            user: user.to_owned(),
+    fn account<'a>(&'a self, credentials: &'a Credentials) -> Account<'a> {
+        Account {
+            user: &credentials.user,
+            password: &credentials.password,
             keys: "redfish_username and redfish_password",
+            address: &self.transport.address,
+        }
+    }
+
+    /// Nobody is asked for: no credentials. A session: it may not do this.
+    fn refused(&self, attempt: Option<Attempt<'_>>) -> BmcError {
+        let address = &self.transport.address;
+        match (attempt, &self.settings.credentials) {
+            (Some(attempt), _) => attempt.refused(),
+            (None, Some(who)) => BmcError::Credentials {
+                address: address.clone(),
+                user: who.user.clone(),
+                keys: "redfish_username and redfish_password",
+            },
+            (None, None) => BmcError::DriverInfo(format!(
+                "the BMC at {address} wants to know who asks: set redfish_username and redfish_password"
+            )),
         }
     }
 

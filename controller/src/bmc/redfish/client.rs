@@ -41,6 +41,7 @@ impl Client {
         let shared = pool::shared(&settings, &pace)?;
         let transport = Transport {
             http: shared.http.clone(),
+            queue: Arc::clone(&shared.queue),
             origin: settings.origin.clone(),
             address: settings.address(),
             pace,

@@ -82,8 +82,6 @@ struct Pace {
     poll_max: Duration,
     /// How long a task of the BMC may run, and how long an inserted medium may take to show.
     task: Duration,
-    /// How long credentials that were refused are not tried again.
-    lockout: Duration,
 }
 
 impl Default for Pace {
@@ -98,7 +96,6 @@ impl Default for Pace {
             poll: Duration::from_secs(1),
             poll_max: Duration::from_secs(5),
             task: Duration::from_secs(120),
-            lockout: Duration::from_secs(60),
         }
     }
 }

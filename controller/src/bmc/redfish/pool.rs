@@ -1,4 +1,4 @@
-//! What is kept per BMC and credentials for as long as the process runs: connections, session, a refusal.
+//! What is kept per BMC and credentials for as long as the process runs: connections and session.
 
 use std::{
     collections::HashMap,
@@ -14,15 +14,21 @@ use super::{
     settings::{Settings, Verify},
     tls,
 };
-use crate::bmc::BmcError;
+use crate::bmc::{
+    BmcError,
+    queue::{self, Queue},
+};
 
 /// BMCs remembered at once; the one not used for longest makes room.
-const CAPACITY: usize = 1024;
+const CAPACITY: usize = 16_384;
+/// Ways of verifying certificates remembered at once.
+const MAX_CLIENTS: usize = 64;
 
 /// What connections to one BMC with the same credentials share.
 pub(super) struct Shared {
     pub(super) http: reqwest::Client,
     pub(super) login: Login,
+    pub(super) queue: Arc<Queue>,
 }
 
 type Key = [u8; 32];
@@ -30,6 +36,8 @@ type Key = [u8; 32];
 #[derive(Default)]
 struct Pool {
     entries: HashMap<Key, (Arc<Shared>, Instant)>,
+    /// HTTP clients are large: one for all BMCs whose certificates are verified in the same way.
+    clients: HashMap<Key, reqwest::Client>,
 }
 
 static POOL: LazyLock<Mutex<Pool>> = LazyLock::new(Mutex::default);
@@ -43,7 +51,9 @@ pub(super) fn shared(settings: &Settings, pace: &Pace) -> Result<Arc<Shared>, Bm
         *used = now;
         return Ok(Arc::clone(shared));
     }
-    let shared = Arc::new(Shared { http: http_client(settings, pace)?, login: Login::default() });
+    let http = pool.client(settings, pace)?;
+    let queue = queue::of(settings.origin.host_str().unwrap_or_default(), settings.origin.port());
+    let shared = Arc::new(Shared { http, login: Login::default(), queue });
     if pool.entries.len() >= CAPACITY
         && let Some(oldest) = pool.entries.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| *key)
     {
@@ -57,6 +67,24 @@ pub(super) fn shared(settings: &Settings, pace: &Pace) -> Result<Arc<Shared>, Bm
 pub(super) fn drain() -> Vec<Arc<Shared>> {
     let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
     pool.entries.drain().map(|(_, (shared, _))| shared).collect()
+}
+
+impl Pool {
+    fn client(&mut self, settings: &Settings, pace: &Pace) -> Result<reqwest::Client, BmcError> {
+        let mut hash = Sha256::new();
+        hash_verification(settings, &mut hash);
+        hash.update(format!("{:?} {:?}", pace.connect, pace.request));
+        let key = hash.finalize().into();
+        if let Some(client) = self.clients.get(&key) {
+            return Ok(client.clone());
+        }
+        if self.clients.len() >= MAX_CLIENTS {
+            self.clients.clear();
+        }
+        let client = http_client(settings, pace)?;
+        self.clients.insert(key, client.clone());
+        Ok(client)
+    }
 }
 
 fn http_client(settings: &Settings, pace: &Pace) -> Result<reqwest::Client, BmcError> {
@@ -88,10 +116,19 @@ fn key(settings: &Settings) -> Key {
         part(credentials.password.reveal().as_bytes());
     }
     part(format!("{:?}", settings.auth).as_bytes());
-    match &settings.verify {
-        Verify::Public => part(b"public"),
-        Verify::Nothing => part(b"nothing"),
-        Verify::Own(certificates) => certificates.iter().for_each(|certificate| part(certificate)),
-    }
+    hash_verification(settings, &mut hash);
     hash.finalize().into()
+}
+
+fn hash_verification(settings: &Settings, hash: &mut Sha256) {
+    match &settings.verify {
+        Verify::Public => hash.update(b"public"),
+        Verify::Nothing => hash.update(b"nothing"),
+        Verify::Own(certificates) => {
+            for certificate in certificates {
+                hash.update(certificate.len().to_le_bytes());
+                hash.update(certificate);
+            }
+        }
+    }
 }

@@ -1,20 +1,22 @@
 //! One HTTP exchange with a BMC, bounded in size and time, repeated where that is safe.
 
-use std::{error::Error as _, time::Duration};
+use std::{error::Error as _, sync::Arc, time::Duration};
 
 use bessemer_proto::secret::Secret;
 use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::Value;
-use tokio::time::Instant;
 use tracing::debug;
 use url::Url;
 
 use super::{Pace, settings::Credentials};
-use crate::bmc::BmcError;
+use crate::bmc::{
+    BmcError,
+    queue::{Again, Queue, Retry},
+};
 
 const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 const MAX_LINK_BYTES: usize = 2048;
-const MAX_REPEATS: u32 = 3;
+const ATTEMPTS: u32 = 4;
 const MAX_REDIRECTS: u32 = 3;
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(10);
 const TOKEN_HEADER: &str = "x-auth-token";
@@ -22,6 +24,7 @@ const TOKEN_HEADER: &str = "x-auth-token";
 /// Sends requests to one origin.
 pub(super) struct Transport {
     pub(super) http: reqwest::Client,
+    pub(super) queue: Arc<Queue>,
     pub(super) origin: Url,
     pub(super) address: String,
     pub(super) pace: Pace,
@@ -53,7 +56,7 @@ pub(super) struct Answer {
 }
 
 /// A failed exchange.
-struct Failure {
+pub(super) struct Failure {
     error: BmcError,
     /// The request may have reached the BMC.
     sent: bool,
@@ -85,31 +88,38 @@ impl Transport {
     /// Sends a request; repeats it after broken connections, and where the BMC says that it is busy. What may have
     /// changed something is only repeated when the BMC cannot have acted on it.
     pub(super) async fn send(&self, call: Call<'_>, auth: &Authorization) -> Result<Answer, BmcError> {
-        let until = Instant::now() + self.pace.retry_until;
-        let mut repeats = 0;
-        loop {
-            let result = self.follow(call, auth).await;
-            let pause = self.pace.retry * 2_u32.pow(repeats);
-            if repeats == MAX_REPEATS || Instant::now() + pause > until {
-                return result.map_err(|failure| failure.error);
-            }
-            let pause = match result {
-                Err(failure) if failure.repeatable(call.method) => pause,
-                Err(failure) => return Err(failure.error),
-                Ok(answer) if busy(call.method, answer.status) => answer.retry_after().unwrap_or(pause),
-                Ok(answer) => return Ok(answer),
+        let pace = &self.pace;
+        let retry = Retry {
+            attempts: ATTEMPTS,
+            pause: pace.retry,
+            factor: 2,
+            longest: pace.retry_until,
+            within: pace.retry_until,
+        };
+        let judge = |result: &Result<Answer, Failure>| {
+            let again = match result {
+                Err(failure) => failure.repeatable(call.method).into(),
+                Ok(answer) if busy(call.method, answer.status) => {
+                    answer.retry_after().map_or(Again::Yes, Again::After)
+                }
+                Ok(_) => Again::No,
             };
-            debug!(bmc = self.address, request = call.what(), "request to a BMC is repeated");
-            repeats += 1;
-            tokio::time::sleep(pause).await;
-        }
+            if again != Again::No {
+                debug!(bmc = self.address, request = call.what(), "a request to a BMC may be repeated");
+            }
+            again
+        };
+        retry.run(|| self.follow(call, auth), judge).await.map_err(|failure| failure.error)
     }
 
     /// Follows redirections of reads within the origin: some BMCs add or remove a slash.
     async fn follow(&self, call: Call<'_>, auth: &Authorization) -> Result<Answer, Failure> {
         let mut url = self.resolve(call.link, &call).map_err(Failure::lasting)?;
         for _ in 0..MAX_REDIRECTS {
-            let answer = self.exchange(call, url.clone(), auth).await?;
+            let exchange = self.exchange(call, url.clone(), auth);
+            // The HTTP client's own deadline comes first, and knows more.
+            let within = self.pace.request + Duration::from_secs(1);
+            let answer = self.queue.run(&call.what(), within, exchange).await?;
             let target = answer.header(header::LOCATION).filter(|_| answer.status.is_redirection());
             match target {
                 Some(target) if call.method == Method::GET => {
@@ -206,6 +216,14 @@ fn certificate_problem(error: &reqwest::Error) -> Option<rustls::Error> {
         };
     }
     None
+}
+
+impl From<BmcError> for Failure {
+    /// From the queue: before the request was sent, or after its deadline.
+    fn from(error: BmcError) -> Self {
+        let waited = matches!(error, BmcError::Busy { .. });
+        Self { error, sent: !waited, passing: waited }
+    }
 }
 
 impl Failure {

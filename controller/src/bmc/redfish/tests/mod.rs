@@ -24,7 +24,6 @@ fn fast() -> Pace {
         poll: ms(5),
         poll_max: ms(20),
         task: ms(400),
-        lockout: Duration::from_secs(60),
     }
 }
 
