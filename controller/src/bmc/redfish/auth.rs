@@ -14,7 +14,7 @@ use super::{
     document::Document,
     pool::{self, Shared},
     settings::{AuthType, Credentials},
-    transport::{Answer, Authorization, Call},
+    transport::{Answer, Authorization, Call, Upload},
 };
 use crate::bmc::{
     BmcError,
@@ -108,6 +108,17 @@ impl Client {
         Err(self.refused(attempt))
     }
 
+    /// Sends a large body, once. A session that has ended is noticed by a read just before.
+    pub(super) async fn upload(&self, call: Call<'_>, upload: Upload) -> Result<Answer, BmcError> {
+        let (authorization, attempt) = self.authorization().await?;
+        let answer = self.transport.upload(call, &authorization, upload).await?;
+        if answer.status == StatusCode::UNAUTHORIZED {
+            return Err(self.refused(attempt));
+        }
+        attempt.into_iter().for_each(Attempt::accepted);
+        Ok(answer)
+    }
+
     /// What a request carries; with it, unless a session stands for it, the try of user and password that it is.
     async fn authorization(&self) -> Result<(Authorization, Option<Attempt<'_>>), BmcError> {
         let Some(credentials) = &self.settings.credentials else { return Ok((Authorization::Nothing, None)) };
@@ -156,7 +167,7 @@ impl Client {
             return Ok(Some(SESSIONS.to_owned()));
         }
         if !answer.status.is_success() {
-            return Err(self.refusal(&call, &answer).error);
+            return Err(self.refusal(&call, &answer).into());
         }
         let root: Document = self.document(&call, &answer)?;
         let linked = root.link("/Links/Sessions").map(str::to_owned);

@@ -1,14 +1,14 @@
-//! Firmware: its settings and its versions.
+//! The settings of the firmware: `@Redfish.Settings` (DSP0266) and the attribute registry.
 
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{Machine, auth::ROOT, document::Document};
+use super::{Machine, document::Document, messages};
 use crate::{
-    bmc::{BiosSettings, BmcError, Changed, FirmwareInventory, Outcome},
-    node::hardware::{BiosSetting, FirmwareComponent},
+    bmc::{BiosSettings, BmcError, Changed, Outcome},
+    node::hardware::BiosSetting,
 };
 
 /// Real firmware has some hundreds of settings.
@@ -34,26 +34,30 @@ impl BiosSettings for Machine {
         let described = registry.as_ref().map(entries).unwrap_or_default();
         let settings = attributes.iter().take(MAX_SETTINGS).map(|(name, value)| {
             let described = described.get(name.as_str()).copied();
-            BiosSetting {
-                name: short(name),
-                value: text_of(value),
-                ..described.map(setting).unwrap_or_default()
-            }
+            let described = described.map(setting).unwrap_or_default();
+            // Passwords are nobody's business.
+            let is_secret = described.attribute_type.as_deref() == Some("Password");
+            BiosSetting { name: short(name), value: text_of(value).filter(|_| !is_secret), ..described }
         });
         Ok(settings.collect())
     }
 
     async fn apply(&self, wanted: &[(String, Value)]) -> Result<Changed, BmcError> {
         let known = self.read().await?;
-        check(&known, wanted).map_err(|problem| {
-            self.client.unsupported(format!("change its firmware's settings: {problem}"))
-        })?;
-        let differing: serde_json::Map<_, _> =
-            wanted.iter().filter(|(name, value)| !is_in_force(&known, name, value)).cloned().collect();
+        let refused = |problem| self.client.unsupported(format!("change its firmware's settings: {problem}"));
+        let wanted = checked(&known, wanted).map_err(refused)?;
+        let bios = self.bios("change its firmware's settings").await?;
+        let pending = self.pending(&bios).await?;
+        let asked_for =
+            |name: &str, value: &Value| match pending.as_ref().and_then(|pending| pending.get(name)) {
+                Some(asked) => text_of(asked) == text_of(value),
+                None => is_in_force(&known, name, value),
+            };
+        let differing: Map<_, _> =
+            wanted.into_iter().filter(|(name, value)| !asked_for(name, value)).collect();
         if differing.is_empty() {
             return Ok(Changed::Already);
         }
-        let bios = self.bios("change its firmware's settings").await?;
         let path = bios.link(SETTINGS_OBJECT).unwrap_or(&bios.path).to_owned();
         let mut body = json!({"Attributes": differing});
         let times = bios.texts("/@Redfish.Settings/SupportedApplyTimes").unwrap_or_default();
@@ -75,16 +79,24 @@ impl BiosSettings for Machine {
 
     async fn outcome(&self, wanted: &[(String, Value)]) -> Result<Outcome, BmcError> {
         let known = self.read().await?;
-        let open: Vec<_> = wanted
-            .iter()
-            .filter(|(name, value)| !is_in_force(&known, name, value))
-            .map(|(name, _)| name.as_str())
-            .collect();
-        Ok(if open.is_empty() {
-            Outcome::Done
-        } else {
-            Outcome::Failed(format!("not in force: {}", open.join(", ")))
-        })
+        let open: Vec<_> = wanted.iter().filter(|(name, value)| !is_in_force(&known, name, value)).collect();
+        if open.is_empty() {
+            return Ok(Outcome::Done);
+        }
+        let bios = self.bios("tell of its firmware's settings").await?;
+        let said = messages::listed(bios.value.pointer("/@Redfish.Settings/Messages"));
+        if said.iter().any(|message| message.is_bad) {
+            return Ok(Outcome::Failed(messages::sentence(said.iter().filter(|message| message.is_bad))));
+        }
+        let pending = self.pending(&bios).await?.unwrap_or_default();
+        let waits = |(name, value): &&(String, Value)| {
+            pending.get(name).is_some_and(|p| text_of(p) == text_of(value))
+        };
+        if open.iter().all(waits) {
+            return Ok(Outcome::Pending(None));
+        }
+        let names: Vec<_> = open.iter().map(|(name, _)| short(name)).collect();
+        Ok(Outcome::Failed(format!("not in force: {}", names.join(", "))))
     }
 }
 
@@ -92,8 +104,10 @@ fn is_in_force(known: &[BiosSetting], name: &str, value: &Value) -> bool {
     known.iter().any(|setting| setting.name == name && setting.value == text_of(value))
 }
 
-/// Why values cannot be asked for; a BMC that does not describe its settings takes what it knows.
-fn check(known: &[BiosSetting], wanted: &[(String, Value)]) -> Result<(), String> {
+/// The values in the types that the firmware knows, or why they cannot be asked for. A BMC that does not describe its
+/// settings takes what it knows.
+fn checked(known: &[BiosSetting], wanted: &[(String, Value)]) -> Result<Vec<(String, Value)>, String> {
+    let mut checked = Vec::new();
     for (name, value) in wanted {
         let setting = known
             .iter()
@@ -102,40 +116,49 @@ fn check(known: &[BiosSetting], wanted: &[(String, Value)]) -> Result<(), String
         if setting.read_only == Some(true) && setting.value != text_of(value) {
             return Err(format!("setting {name} can only be read"));
         }
-        let text = text_of(value).unwrap_or_default();
-        if let Some(words) = setting.allowable_values.as_ref().filter(|words| !words.is_empty())
-            && !words.contains(&text)
-        {
-            return Err(format!("setting {name} cannot be {text}, only {}", words.join(", ")));
-        }
+        checked.push((name.clone(), typed(setting, value)?));
     }
-    Ok(())
+    Ok(checked)
 }
 
-#[async_trait]
-impl FirmwareInventory for Machine {
-    async fn components(&self) -> Result<Vec<FirmwareComponent>, BmcError> {
-        let system = self.system().await?;
-        let mut components = Vec::new();
-        if let Some(version) = system.text("/BiosVersion") {
-            components.push(FirmwareComponent {
-                component: "bios".to_owned(),
-                current_version: Some(short(version)),
-                ..FirmwareComponent::default()
-            });
+fn typed(setting: &BiosSetting, value: &Value) -> Result<Value, String> {
+    let (name, text) = (&setting.name, text_of(value).unwrap_or_default());
+    if let Some(words) = setting.allowable_values.as_ref().filter(|words| !words.is_empty())
+        && !words.contains(&text)
+    {
+        return Err(format!("setting {name} cannot be {text}, only {}", words.join(", ")));
+    }
+    let outside = |number: i64, least: Option<i64>, most: Option<i64>| {
+        least.is_some_and(|least| number < least) || most.is_some_and(|most| number > most)
+    };
+    let range = |least: Option<i64>, most: Option<i64>| {
+        let shown = |bound: Option<i64>| bound.map_or("any".to_owned(), |bound| bound.to_string());
+        format!("from {} to {}", shown(least), shown(most))
+    };
+    match setting.attribute_type.as_deref() {
+        Some("Integer") => {
+            let number: i64 =
+                text.parse().map_err(|_| format!("setting {name} is a whole number, not {text}"))?;
+            let (least, most) = (setting.lower_bound, setting.upper_bound);
+            if outside(number, least, most) {
+                return Err(format!("setting {name} cannot be {number}, only {}", range(least, most)));
+            }
+            Ok(json!(number))
         }
-        let managers = self.managers(&system).await?;
-        if let Some((manager, version)) =
-            managers.iter().find_map(|manager| Some((manager, manager.text("/FirmwareVersion")?)))
-        {
-            components.push(FirmwareComponent {
-                component: "bmc".to_owned(),
-                current_version: Some(short(version)),
-                model: manager.text("/Model").map(short),
-                ..FirmwareComponent::default()
-            });
+        Some("Boolean") => match text.to_ascii_lowercase().as_str() {
+            "true" => Ok(json!(true)),
+            "false" => Ok(json!(false)),
+            _ => Err(format!("setting {name} is true or false, not {text}")),
+        },
+        Some("String" | "Password") => {
+            let length = i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
+            let (least, most) = (setting.min_length, setting.max_length);
+            if outside(length, least, most) {
+                return Err(format!("setting {name} has {length} letters, not {}", range(least, most)));
+            }
+            Ok(json!(text))
         }
-        Ok(components)
+        _ => Ok(value.clone()),
     }
 }
 
@@ -149,15 +172,27 @@ impl Machine {
         found.ok_or_else(|| self.client.unsupported(format!("{what}: the system has no Bios resource")))
     }
 
+    /// What is asked for from the next start.
+    async fn pending(&self, bios: &Document) -> Result<Option<Map<String, Value>>, BmcError> {
+        let Some(link) = bios.link(SETTINGS_OBJECT) else { return Ok(None) };
+        let object = self.client.look(link).await?;
+        Ok(object.and_then(|object| object.value.get("Attributes")?.as_object().cloned()))
+    }
+
     /// The description of the settings; a BMC may keep it anywhere, and may not have it.
     async fn registry(&self, name: &str) -> Option<Document> {
-        let root = self.client.get(ROOT).await.ok()?;
-        let all = self.client.find(root.link("/Registries")?).await.ok()??;
-        let is_it = |link: &String| link.rsplit('/').next().is_some_and(|last| name.starts_with(last));
-        let link = all.links("/Members").into_iter().find(is_it)?;
-        let file = self.client.find(&link).await.ok()??;
-        let uri = file.value.pointer("/Location/0/Uri")?.as_str()?;
-        self.client.find(uri).await.ok()?
+        let root = self.client.root().await.ok()?;
+        let all = self.client.members(root.link("/Registries")?).await.ok()?;
+        let is_it = |link: &String| {
+            link.trim_end_matches('/').rsplit('/').next().is_some_and(|last| name.starts_with(last))
+        };
+        let link = all.iter().find(|link| is_it(link))?;
+        let file = self.client.look(link).await.ok()??;
+        let is_english = |place: &&Value| {
+            place.get("Language").and_then(Value::as_str).is_none_or(|l| l.starts_with("en"))
+        };
+        let place = file.items("/Location").find(is_english).or_else(|| file.value.pointer("/Location/0"))?;
+        self.client.look(place.get("Uri")?.as_str()?).await.ok()?
     }
 }
 

@@ -1,31 +1,37 @@
 //! What boots next, and in which mode.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use tracing::{debug, info};
 
-use super::{Machine, client::Refusal, document::Document, system::quirks_of};
-use crate::{
-    bmc::{BmcError, BootDevice, BootModeControl, BootSource, Changed},
-    node::BootMode,
-};
+use url::Url;
 
-const ENABLED: &str = "/Boot/BootSourceOverrideEnabled";
-const TARGET: &str = "/Boot/BootSourceOverrideTarget";
-const MODE: &str = "/Boot/BootSourceOverrideMode";
+use super::{Machine, client::Refusal, document::Document, system::quirks_of};
+use crate::bmc::{BmcError, BootDevice, BootSource, Changed, HttpBoot, queue::Retry};
+
+pub(super) const ENABLED: &str = "/Boot/BootSourceOverrideEnabled";
+pub(super) const TARGET: &str = "/Boot/BootSourceOverrideTarget";
+pub(super) const MODE: &str = "/Boot/BootSourceOverrideMode";
 const ALLOWED: &str = "/Boot/BootSourceOverrideTarget@Redfish.AllowableValues";
 /// iLO refuses changes of the boot source while the machine is in its self-test.
 const DURING_POST: &str = "UnableToModifyDuringSystemPOST";
-const MAX_POST_WAITS: u32 = 6;
+const ATTEMPTS_IN_POST: u32 = 7;
+const HTTP_URI: &str = "/Boot/HttpBootUri";
 
 #[async_trait]
 impl BootDevice for Machine {
     async fn boot_once(&self, source: BootSource) -> Result<Changed, BmcError> {
         let system = self.system().await?;
-        let target = self.target(&system, source)?;
-        self.set_override(&system, target, "Once").await?.map_err(BmcError::from)
+        let done = match self.target(&system, source) {
+            Ok(target) => self.set_override(&system, target, "Once").await?,
+            Err(refused) => match self.boot_option(&system, source).await? {
+                Some(boot) => {
+                    self.patch_boot(&system.path, &json!({"Boot": boot})).await?.map(|()| Changed::Yes)
+                }
+                None => return Err(refused),
+            },
+        };
+        done.map_err(BmcError::from)
     }
 
     async fn boot_always(&self, source: BootSource) -> Result<Changed, BmcError> {
@@ -67,27 +73,21 @@ impl BootDevice for Machine {
 }
 
 #[async_trait]
-impl BootModeControl for Machine {
-    async fn mode(&self) -> Result<Option<BootMode>, BmcError> {
-        Ok(mode_of(&self.system().await?))
-    }
-
-    async fn set_mode(&self, mode: BootMode) -> Result<Changed, BmcError> {
+impl HttpBoot for Machine {
+    async fn boot_once_from(&self, url: &Url) -> Result<Changed, BmcError> {
         let system = self.system().await?;
-        if mode_of(&system) == Some(mode) {
+        let target = self.target(&system, BootSource::UefiHttp)?;
+        let is_so = system.text(ENABLED) == Some("Once") && system.text(TARGET) == Some(target);
+        if is_so && system.text(HTTP_URI) == Some(url.as_str()) {
             return Ok(Changed::Already);
         }
-        let word = match mode {
-            BootMode::Uefi => "UEFI",
-            BootMode::Bios => "Legacy",
-        };
-        let mut boot = Map::from_iter([("BootSourceOverrideMode".to_owned(), json!(word))]);
-        if quirks_of(&system).full_boot_request {
-            let current = |pointer| system.text(pointer).unwrap_or_default();
-            boot.insert("BootSourceOverrideEnabled".to_owned(), json!(current(ENABLED)));
-            boot.insert("BootSourceOverrideTarget".to_owned(), json!(current(TARGET)));
+        let mut boot = json!({
+            "BootSourceOverrideTarget": target, "BootSourceOverrideEnabled": "Once", "HttpBootUri": url,
+        });
+        if let (true, Some(mode)) = (quirks_of(&system).full_boot_request, system.text(MODE)) {
+            boot["BootSourceOverrideMode"] = json!(mode);
         }
-        self.client.patch(&system.path, &json!({"Boot": boot})).await??;
+        self.patch_boot(&system.path, &json!({"Boot": boot})).await??;
         Ok(Changed::Yes)
     }
 }
@@ -105,14 +105,6 @@ fn words_of(source: BootSource) -> &'static [&'static str] {
 
 fn source_of(word: &str) -> Option<BootSource> {
     BootSource::ALL.into_iter().find(|source| words_of(*source).contains(&word))
-}
-
-fn mode_of(system: &Document) -> Option<BootMode> {
-    match system.text(MODE)? {
-        "UEFI" => Some(BootMode::Uefi),
-        "Legacy" => Some(BootMode::Bios),
-        _ => None,
-    }
 }
 
 impl Machine {
@@ -147,8 +139,33 @@ impl Machine {
         if let (true, Some(mode)) = (quirks.full_boot_request, system.text(MODE)) {
             boot.insert("BootSourceOverrideMode".to_owned(), json!(mode));
         }
+        // A URL that is left there is fetched at the next HTTP boot.
+        if system.text(HTTP_URI).is_some() {
+            boot.insert("HttpBootUri".to_owned(), Value::Null);
+        }
         let result = self.patch_boot(&system.path, &json!({"Boot": boot})).await?;
         Ok(result.map(|()| Changed::Yes))
+    }
+
+    /// Booting one of the firmware's own entries once, where the BMC has no word for the source but entries that say what
+    /// they are for (`BootOption.Alias`).
+    async fn boot_option(&self, system: &Document, source: BootSource) -> Result<Option<Value>, BmcError> {
+        let allowed = system.texts(ALLOWED).unwrap_or_default();
+        let (next, path) = (allowed.contains(&"UefiBootNext"), allowed.contains(&"UefiTarget"));
+        let Some(link) = system.link("/Boot/BootOptions").filter(|_| next || path) else { return Ok(None) };
+        let options = self.client.documents(link).await?;
+        let is_it = |option: &&Document| option.text("/Alias").is_some_and(|a| words_of(source).contains(&a));
+        let Some(option) = options.iter().find(is_it) else { return Ok(None) };
+        Ok(match (option.text("/BootOptionReference"), option.text("/UefiDevicePath")) {
+            (Some(reference), _) if next => Some(json!({
+                "BootSourceOverrideEnabled": "Once", "BootSourceOverrideTarget": "UefiBootNext", "BootNext": reference,
+            })),
+            (_, Some(device)) if path => Some(json!({
+                "BootSourceOverrideEnabled": "Once", "BootSourceOverrideTarget": "UefiTarget",
+                "UefiTargetBootSourceOverride": device,
+            })),
+            _ => None,
+        })
     }
 
     /// The firmware's own boot order decides.
@@ -162,17 +179,21 @@ impl Machine {
     }
 
     async fn patch_boot(&self, path: &str, body: &Value) -> Result<Result<(), Refusal>, BmcError> {
-        let mut pause = self.client.transport.pace.poll_max;
-        for _ in 0..MAX_POST_WAITS {
-            match self.client.patch(path, body).await? {
-                Err(refusal) if refusal.ids.iter().any(|id| id == DURING_POST) => {
-                    debug!(bmc = self.client.transport.address, "the machine is in its self-test");
-                }
-                other => return Ok(other),
+        let pace = &self.client.transport.pace;
+        let retry = Retry {
+            attempts: ATTEMPTS_IN_POST,
+            pause: pace.poll_max,
+            factor: 2,
+            longest: pace.poll_max * 6,
+            within: pace.operation,
+        };
+        let in_post = |result: &Result<Result<(), Refusal>, BmcError>| {
+            let waits = matches!(result, Ok(Err(refusal)) if refusal.says(DURING_POST));
+            if waits {
+                debug!(bmc = self.client.transport.address, "the machine is in its self-test");
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(30));
-        }
-        self.client.patch(path, body).await
+            waits.into()
+        };
+        retry.run(|| self.client.patch(path, body), in_post).await
     }
 }

@@ -7,32 +7,40 @@ use serde_json::Value;
 
 use super::{
     Pace,
-    document::{Document, error_sentence, message_ids},
+    document::Document,
+    messages::{self, Message, error_sentence},
     pool::{self, Shared},
     settings::Settings,
     transport::{Answer, Call, Transport},
 };
-use crate::bmc::BmcError;
+use crate::bmc::{BmcError, queue};
 
 /// Speaks with one BMC.
 pub(super) struct Client {
     pub(super) settings: Settings,
     pub(super) transport: Transport,
     pub(super) shared: Arc<Shared>,
+    pub(super) root: tokio::sync::OnceCell<Document>,
 }
 
 /// The BMC understood a change and refused it.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
-    /// Message ids without registry and version.
-    pub(super) ids: Vec<String>,
-    pub(super) error: BmcError,
+    pub(super) messages: Vec<Message>,
+    pub(super) error: Box<BmcError>,
+}
+
+impl Refusal {
+    /// Whether one of its messages has that id.
+    pub(super) fn says(&self, id: &str) -> bool {
+        self.messages.iter().any(|message| message.id == id)
+    }
 }
 
 impl From<Refusal> for BmcError {
     fn from(refusal: Refusal) -> Self {
-        refusal.error
+        *refusal.error
     }
 }
 
@@ -46,7 +54,7 @@ impl Client {
             address: settings.address(),
             pace,
         };
-        Ok(Self { settings, transport, shared })
+        Ok(Self { settings, transport, shared, root: tokio::sync::OnceCell::new() })
     }
 
     /// Reads a resource.
@@ -56,7 +64,7 @@ impl Client {
         if answer.status.is_success() {
             self.document(&call, &answer)
         } else {
-            Err(self.refusal(&call, &answer).error)
+            Err(self.refusal(&call, &answer).into())
         }
     }
 
@@ -97,6 +105,32 @@ impl Client {
         }
     }
 
+    /// Removes a resource and waits until it is gone. One that is not there is gone.
+    pub(super) async fn delete(&self, link: &str) -> Result<Result<(), Refusal>, BmcError> {
+        let call = Call { method: &Method::DELETE, link, body: None, if_match: None };
+        let answer = self.send(call).await?;
+        if matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::GONE) {
+            return Ok(Ok(()));
+        }
+        self.finish(&call, answer).await
+    }
+
+    /// Whether the BMC takes requests of that kind for a resource: `None` when it does not say.
+    pub(super) async fn allows(&self, link: &str, method: &Method) -> Result<Option<bool>, BmcError> {
+        let answer = self.send(Call { method: &Method::GET, link, body: None, if_match: None }).await?;
+        let allowed = answer.header(header::ALLOW);
+        Ok(allowed.map(|list| list.split(',').any(|word| word.trim().eq_ignore_ascii_case(method.as_str()))))
+    }
+
+    /// Ends what takes several requests and pauses.
+    pub(super) async fn whole<T>(
+        &self,
+        what: &str,
+        operation: impl Future<Output = Result<T, BmcError>>,
+    ) -> Result<T, BmcError> {
+        queue::within(&self.transport.address, what, self.transport.pace.operation, operation).await
+    }
+
     async fn finish(&self, call: &Call<'_>, answer: Answer) -> Result<Result<(), Refusal>, BmcError> {
         if answer.status == StatusCode::ACCEPTED {
             return self.wait_for_task(call, &answer).await.map(Ok);
@@ -125,13 +159,13 @@ impl Client {
     pub(super) fn refusal(&self, call: &Call<'_>, answer: &Answer) -> Refusal {
         Refusal {
             status: answer.status,
-            ids: message_ids(&answer.body),
-            error: BmcError::Refused {
+            messages: messages::in_error(&answer.body),
+            error: Box::new(BmcError::Refused {
                 address: self.transport.address.clone(),
                 what: call.what(),
                 status: answer.status.as_u16(),
                 message: self.masked(error_sentence(&answer.body)),
-            },
+            }),
         }
     }
 

@@ -5,8 +5,8 @@ use serde_json::Value;
 use crate::bmc::BmcError;
 
 /// Links followed out of one list.
-const MAX_MEMBERS: usize = 64;
-const MAX_SENTENCE_CHARS: usize = 500;
+const MAX_MEMBERS: usize = 256;
+const MAX_TEXT: usize = 1024;
 
 /// A resource that was read.
 #[derive(Clone, Debug)]
@@ -25,6 +25,48 @@ impl Document {
 
     pub(super) fn flag(&self, pointer: &str) -> Option<bool> {
         self.value.pointer(pointer)?.as_bool()
+    }
+
+    /// A string fit to be shown and kept: one line, not too long.
+    pub(super) fn shown(&self, pointer: &str) -> Option<String> {
+        shown(self.value.pointer(pointer)?)
+    }
+
+    pub(super) fn number(&self, pointer: &str) -> Option<f64> {
+        self.value.pointer(pointer)?.as_f64().filter(|number| number.is_finite())
+    }
+
+    /// A whole number that is not negative.
+    pub(super) fn whole(&self, pointer: &str) -> Option<u64> {
+        self.value.pointer(pointer).and_then(whole)
+    }
+
+    /// The items of a list.
+    pub(super) fn items(&self, pointer: &str) -> impl Iterator<Item = &Value> {
+        self.value.pointer(pointer).and_then(Value::as_array).into_iter().flatten().take(MAX_MEMBERS)
+    }
+
+    /// The link or links of a property that holds one or many.
+    pub(super) fn links_or_link(&self, pointer: &str) -> Vec<String> {
+        match self.link(pointer) {
+            Some(link) => vec![link.to_owned()],
+            None => self.links(pointer),
+        }
+    }
+
+    /// A part as a document of its own: a member of an expanded collection.
+    pub(super) fn part(&self, value: Value) -> Option<Self> {
+        let path = value.get("@odata.id")?.as_str().filter(|path| !path.is_empty())?.to_owned();
+        let etag = value.get("@odata.etag").and_then(Value::as_str).map(str::to_owned);
+        Some(Self { value, path, address: self.address.clone(), etag })
+    }
+
+    /// Its `Id`; the end of its path when it has none.
+    pub(super) fn id(&self) -> String {
+        self.shown("/Id").unwrap_or_else(|| {
+            let end = self.path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+            end.chars().take(128).collect()
+        })
     }
 
     /// The strings of a list; `None` when there is no list.
@@ -64,63 +106,21 @@ impl Document {
     }
 }
 
-/// The BMC's own words in an error answer, shortened, fit for a log.
-pub(super) fn error_sentence(body: &[u8]) -> String {
-    let value: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
-    let error = value.get("error").unwrap_or(&value);
-    let messages = infos(error).filter_map(|info| info.get("Message")?.as_str());
-    let mut sentence = messages.take(8).collect::<Vec<_>>().join(" ");
-    if sentence.trim().is_empty() {
-        sentence = error.get("message").and_then(Value::as_str).unwrap_or("it gave no reason").to_owned();
-    }
-    tidy(&sentence)
+/// A string fit to be shown and kept.
+pub(super) fn shown(value: &Value) -> Option<String> {
+    let text = value.as_str()?.chars().take(MAX_TEXT);
+    let text: String = text.map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// The message ids in an error answer, without registry and version: `ActionParameterMissing`.
-pub(super) fn message_ids(body: &[u8]) -> Vec<String> {
-    let value: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
-    let error = value.get("error").unwrap_or(&value);
-    let ids = infos(error).filter_map(|info| info.get("MessageId")?.as_str());
-    ids.take(8).filter_map(|id| id.rsplit('.').next()).map(str::to_owned).collect()
-}
-
-/// `@Message.ExtendedInfo` is a list; some BMCs send a single object.
-fn infos(error: &Value) -> impl Iterator<Item = &Value> {
-    let info = error.get("@Message.ExtendedInfo");
-    let (list, single) = match info {
-        Some(Value::Array(list)) => (Some(list), None),
-        other => (None, other),
-    };
-    list.into_iter().flatten().chain(single)
-}
-
-/// One line, without control characters, not too long.
-fn tidy(text: &str) -> String {
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let words: Vec<_> = line.split_whitespace().collect();
-    words.join(" ").chars().take(MAX_SENTENCE_CHARS).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn errors_become_sentences_whatever_their_shape() {
-        let list = br#"{"error":{"code":"x","message":"general","@Message.ExtendedInfo":[
-            {"MessageId":"Base.1.8.ActionParameterMissing","Message":"One is\nmissing."},{"Message":"Two."}, 7]}}"#;
-        assert_eq!(error_sentence(list), "One is missing. Two.");
-        assert_eq!(message_ids(list), ["ActionParameterMissing"]);
-        let single = br#"{"error":{"@Message.ExtendedInfo":{"Message":"Only."}}}"#;
-        assert_eq!(error_sentence(single), "Only.");
-        assert_eq!(error_sentence(br#"{"error":{"message":"Short."}}"#), "Short.");
-        for odd in
-            [&b"<html>"[..], b"", b"[]", b"{\"error\":5}", b"{\"error\":{\"@Message.ExtendedInfo\":[[]]}}"]
-        {
-            assert_eq!(error_sentence(odd), "it gave no reason");
-            assert!(message_ids(odd).is_empty());
-        }
-        let long = format!(r#"{{"error":{{"message":"{}"}}}}"#, "x".repeat(10_000));
-        assert_eq!(error_sentence(long.as_bytes()).len(), 500);
-    }
+/// A whole number that is not negative, whether it is written as one or not: `16`, `16.0`.
+pub(super) fn whole(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| {
+        let number = value.as_f64().filter(|number| (0.0..=9e15).contains(number))?;
+        // In range, so nothing is lost but the fraction.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
+        let whole = number as u64;
+        Some(whole)
+    })
 }

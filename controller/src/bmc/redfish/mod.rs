@@ -6,16 +6,27 @@
 mod auth;
 mod bios;
 mod boot;
+mod boot_mode;
 mod client;
+mod collection;
 mod document;
+mod events;
+mod firmware;
+mod inventory;
 mod lights;
+mod manager;
 mod media;
+mod messages;
 mod overview;
 mod pool;
 mod power;
+mod push;
 mod secure_boot;
+mod sensors;
 mod settings;
+mod storage;
 mod system;
+mod system_log;
 mod task;
 mod tls;
 mod transport;
@@ -52,6 +63,14 @@ fn open_with(driver_info: &Dictionary, pace: Pace) -> Result<Bmc, BmcError> {
         bios: Some(machine.clone()),
         firmware: Some(machine.clone()),
         overview: Some(machine.clone()),
+        firmware_update: Some(machine.clone()),
+        raid: Some(machine.clone()),
+        inventory: Some(machine.clone()),
+        sensors: Some(machine.clone()),
+        http_boot: Some(machine.clone()),
+        log: Some(machine.clone()),
+        manager: Some(machine.clone()),
+        events: Some(machine.clone()),
         ..Bmc::only_power(machine)
     })
 }
@@ -82,6 +101,11 @@ struct Pace {
     poll_max: Duration,
     /// How long a task of the BMC may run, and how long an inserted medium may take to show.
     task: Duration,
+    /// How long anything may take that nobody watches: an insertion, a look at all there is.
+    operation: Duration,
+    /// How long a BMC may take to restart, and to begin with it.
+    restart: Duration,
+    restart_begins: Duration,
 }
 
 impl Default for Pace {
@@ -96,6 +120,9 @@ impl Default for Pace {
             poll: Duration::from_secs(1),
             poll_max: Duration::from_secs(5),
             task: Duration::from_secs(120),
+            operation: Duration::from_secs(300),
+            restart: Duration::from_secs(600),
+            restart_begins: Duration::from_secs(60),
         }
     }
 }

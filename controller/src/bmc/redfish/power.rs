@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -25,9 +25,13 @@ impl Power for Machine {
 
     async fn set(&self, action: PowerAction) -> Result<Changed, BmcError> {
         let system = self.system().await?;
-        if !restarts(action) && state_of(&system)? == target(action) && !in_transition(&system) {
+        let state = state_of(&system)?;
+        if !restarts(action) && state == target(action) && !in_transition(&system) {
             return Ok(Changed::Already);
         }
+        // A machine that is off is not restarted but started.
+        let is_off = state == PowerState::Off && !in_transition(&system);
+        let action = if restarts(action) && is_off { PowerAction::On } else { action };
         let link = system
             .action_target(RESET)
             .ok_or_else(|| self.client.unsupported("change power: the system has no Reset action"))?;
@@ -58,7 +62,7 @@ impl Power for Machine {
                 Ok(Ok(found)) if found == state => return Ok(()),
                 Ok(Ok(_)) | Err(_) => None,
                 // BMCs are busy around a change of power: only the deadline ends the wait.
-                Ok(Err(error)) if passing(&error) => Some(error),
+                Ok(Err(error)) if error.passing() => Some(error),
                 Ok(Err(error)) => return Err(error),
             };
             let now = Instant::now();
@@ -76,10 +80,10 @@ impl Machine {
     /// The word this BMC knows for an action.
     async fn reset_type(&self, system: &Document, action: PowerAction) -> Result<&'static str, BmcError> {
         let words: &[&'static str] = match action {
-            PowerAction::On => &["On", "ForceOn"],
+            PowerAction::On => &["On", "ForceOn", "PushPowerButton"],
             PowerAction::ForceOff => &["ForceOff"],
             PowerAction::GracefulShutdown => &["GracefulShutdown", "PushPowerButton"],
-            PowerAction::ForceRestart => &["ForceRestart"],
+            PowerAction::ForceRestart => &["ForceRestart", "PowerCycle"],
             PowerAction::GracefulRestart => &["GracefulRestart"],
         };
         let Some(allowed) = self.allowed_resets(system).await? else { return Ok(words[0]) };
@@ -91,19 +95,7 @@ impl Machine {
 
     /// `None` when the BMC does not say.
     pub(super) async fn allowed_resets(&self, system: &Document) -> Result<Option<Vec<String>>, BmcError> {
-        let listed = |values: Option<&Value>| {
-            let words = values?.as_array()?.iter().filter_map(Value::as_str).take(32).map(str::to_owned);
-            Some(words.collect::<Vec<_>>()).filter(|words| !words.is_empty())
-        };
-        let action = system.action(RESET);
-        if let Some(words) = listed(action.and_then(|a| a.get("ResetType@Redfish.AllowableValues"))) {
-            return Ok(Some(words));
-        }
-        let Some(info) = action.and_then(|a| a.get("@Redfish.ActionInfo")?.as_str()) else { return Ok(None) };
-        let Some(info) = self.client.find(info).await? else { return Ok(None) };
-        let parameters = info.value.get("Parameters").and_then(Value::as_array).into_iter().flatten();
-        let mut reset = parameters.filter(|p| p.get("Name").and_then(Value::as_str) == Some("ResetType"));
-        Ok(listed(reset.next().and_then(|parameter| parameter.get("AllowableValues"))))
+        self.allowed(system, RESET, "ResetType").await
     }
 }
 
@@ -134,13 +126,4 @@ fn state_of(system: &Document) -> Result<PowerState, BmcError> {
 
 fn in_transition(system: &Document) -> bool {
     matches!(system.text("/PowerState"), Some("PoweringOn" | "PoweringOff"))
-}
-
-/// Whether a problem may go away by itself.
-fn passing(error: &BmcError) -> bool {
-    match error {
-        BmcError::Unreachable { .. } | BmcError::Timeout { .. } | BmcError::Malformed { .. } => true,
-        BmcError::Refused { status, .. } => *status >= 500,
-        _ => false,
-    }
 }

@@ -42,6 +42,11 @@ pub(super) fn config(verify: &Verify) -> Result<ClientConfig, Error> {
     Ok(config.with_no_client_auth())
 }
 
+/// For servers of others: by the public authorities.
+pub(super) fn public() -> Result<ClientConfig, Error> {
+    config(&Verify::Public)
+}
+
 /// Accepts what own authorities signed, and certificates that were given themselves.
 #[derive(Debug)]
 struct Lenient {

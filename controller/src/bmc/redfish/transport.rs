@@ -40,6 +40,14 @@ pub(super) struct Call<'a> {
     pub(super) if_match: Option<&'a str>,
 }
 
+/// A body that is sent as it comes, once.
+pub(super) struct Upload {
+    pub(super) content_type: String,
+    pub(super) length: u64,
+    pub(super) body: reqwest::Body,
+    pub(super) within: Duration,
+}
+
 /// How a request proves who sends it.
 #[derive(Clone, Debug)]
 pub(super) enum Authorization {
@@ -131,7 +139,31 @@ impl Transport {
         Err(Failure::lasting(self.malformed(&call, "too many redirections")))
     }
 
+    /// Sends a large body. It is not repeated: it comes from elsewhere and is gone.
+    pub(super) async fn upload(
+        &self,
+        call: Call<'_>,
+        auth: &Authorization,
+        upload: Upload,
+    ) -> Result<Answer, BmcError> {
+        let url = self.resolve(call.link, &call)?;
+        let within = upload.within;
+        let request = self
+            .request(call, url, auth)
+            .header(header::CONTENT_TYPE, upload.content_type)
+            .header(header::CONTENT_LENGTH, upload.length)
+            .timeout(within)
+            .body(upload.body);
+        let exchange = self.receive(call, request);
+        self.queue.run(&call.what(), within, exchange).await.map_err(|failure| failure.error)
+    }
+
     async fn exchange(&self, call: Call<'_>, url: Url, auth: &Authorization) -> Result<Answer, Failure> {
+        let request = self.request(call, url, auth);
+        self.receive(call, request).await
+    }
+
+    fn request(&self, call: Call<'_>, url: Url, auth: &Authorization) -> reqwest::RequestBuilder {
         let mut request = self
             .http
             .request(call.method.clone(), url)
@@ -148,6 +180,10 @@ impl Transport {
         if let Some(tag) = call.if_match {
             request = request.header(header::IF_MATCH, tag);
         }
+        request
+    }
+
+    async fn receive(&self, call: Call<'_>, request: reqwest::RequestBuilder) -> Result<Answer, Failure> {
         let mut response = request.send().await.map_err(|error| self.failure(&call, error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let mut body = Vec::new();

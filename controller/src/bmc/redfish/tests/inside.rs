@@ -64,6 +64,8 @@ async fn settings_are_described_by_their_registry_when_there_is_one() {
             "Value": [{"ValueName": "Uefi"}, {"ValueName": "Legacy"}]},
         {"AttributeName": "Cores", "Type": "Integer", "LowerBound": 1, "UpperBound": 64}, 7]}});
     add("/redfish/v1/reg.json", entries);
+    // The root is read once.
+    let bios = bmc(&mock).bios.unwrap();
     let settings = bios.read().await.unwrap();
     assert_eq!(settings[0].allowable_values, Some(vec!["Uefi".to_owned(), "Legacy".to_owned()]));
     assert_eq!((settings[1].lower_bound, settings[1].upper_bound), (Some(1), Some(64)));

@@ -24,6 +24,9 @@ fn fast() -> Pace {
         poll: ms(5),
         poll_max: ms(20),
         task: ms(400),
+        operation: Duration::from_secs(10),
+        restart: ms(2000),
+        restart_begins: ms(100),
     }
 }
 
