@@ -12,7 +12,8 @@ use std::{
 use anyhow::{Context, bail};
 use bessemer_proto::secret::Secret;
 use bessemer_tests::lab::{
-    Credentials, Firmware, Lab, Machine, MachineDefinition, image_server::ImageServer,
+    Body, Credentials, Firmware, HollowBody, Lab, Machine, MachineDefinition, Profile, bmc::Fault,
+    image_server::ImageServer,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
@@ -69,6 +70,15 @@ struct Run {
     /// HTTPS with self-signed certificates instead of HTTP.
     #[arg(long)]
     tls: bool,
+    /// How the BMCs differ from the plain one: the name of a known profile, or a file (see tests/profiles).
+    #[arg(long, default_value = "standard")]
+    profile: String,
+    /// Only the machines' state, without virtual machines: what a boot would do is only logged.
+    #[arg(long)]
+    hollow: bool,
+    /// Misbehaviour of each BMC, METHOD:PATH:TIMES:KIND such as POST:InsertMedia:3:status=503. May be given again.
+    #[arg(long)]
+    fault: Vec<Fault>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -113,8 +123,14 @@ async fn run(options: Run) -> anyhow::Result<()> {
     let password_file = options.password_file.clone().unwrap_or_else(|| options.dir.join("password"));
     let password = password(&password_file, options.password_file.is_none())?;
     let credentials = Credentials { user: options.user.clone(), password };
-    let definitions = (1..=options.machines).map(|number| define(&options, number, &credentials)).collect();
+    let file = Path::new(&options.profile);
+    let profile = if file.exists() { Profile::read(file) } else { Profile::named(&options.profile) }?;
+    let definitions =
+        (1..=options.machines).map(|number| define(&options, number, &credentials, &profile)).collect();
     let lab = Lab::start(&options.dir, definitions).await?;
+    for (machine, fault) in lab.machines().iter().flat_map(|m| options.fault.iter().map(move |f| (m, f))) {
+        machine.faults().arm(fault.clone());
+    }
     for machine in lab.machines() {
         println!("{}", describe(machine, &password_file));
     }
@@ -125,7 +141,7 @@ async fn run(options: Run) -> anyhow::Result<()> {
 }
 
 /// Machine `number`. What tells it from others depends on the number only, so a second run makes the same ones.
-fn define(options: &Run, number: u8, credentials: &Credentials) -> MachineDefinition {
+fn define(options: &Run, number: u8, credentials: &Credentials, profile: &Profile) -> MachineDefinition {
     let firmware = match options.firmware {
         FirmwareName::Uefi => Firmware::Ovmf,
         FirmwareName::Bios => Firmware::SeaBios,
@@ -138,7 +154,11 @@ fn define(options: &Run, number: u8, credentials: &Credentials) -> MachineDefini
     for disk in &mut machine.disks {
         disk.size_bytes = options.disk_size;
     }
+    if options.hollow {
+        machine.body = Body::Hollow(HollowBody::default());
+    }
     machine.bmc.tls = options.tls;
+    machine.bmc.profile = profile.clone();
     machine.bmc.credentials = credentials.clone();
     if options.port != 0 {
         machine.bmc.port = options.port.saturating_add(u16::from(number - 1));

@@ -6,7 +6,7 @@ use bessemer_proto::secret::Secret;
 use rand::Rng;
 use uuid::Uuid;
 
-use super::LabError;
+use super::{LabError, bmc::Profile};
 
 /// The firmware a machine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,15 +87,16 @@ pub enum SecondMedium {
     UsbStick,
 }
 
-/// Where the BMC shows its virtual media. Real ones differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MediaLocation {
-    /// `/redfish/v1/Systems/1/VirtualMedia`.
-    System,
-    /// `/redfish/v1/Managers/1/VirtualMedia`.
-    Manager,
-    /// Both, as the same slots.
-    Both,
+/// What certificate a BMC has. All are self-signed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Certificate {
+    /// For the loopback addresses, valid.
+    #[default]
+    Plain,
+    /// As old BMCs have it: without alternative names.
+    Old,
+    /// Its time is over.
+    Expired,
 }
 
 /// The one account of a BMC.
@@ -125,8 +126,10 @@ pub struct BmcDefinition {
     pub tls: bool,
     /// Who may log in.
     pub credentials: Credentials,
-    /// Where virtual media are found.
-    pub media_location: MediaLocation,
+    /// What its certificate is like.
+    pub certificate: Certificate,
+    /// How it differs from the plain one.
+    pub profile: Profile,
     /// How long a session lives without requests.
     pub session_timeout: Duration,
     /// How many sessions may be open at once.
@@ -139,7 +142,8 @@ impl Default for BmcDefinition {
             port: 0,
             tls: false,
             credentials: Credentials::random(),
-            media_location: MediaLocation::System,
+            certificate: Certificate::Plain,
+            profile: Profile::default(),
             session_timeout: Duration::from_secs(1800),
             session_limit: 16,
         }

@@ -42,10 +42,11 @@ use std::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 
+pub use bmc::{Profile, profile::MediaLocation};
 pub use boot::{BootMode, BootOverride, BootTarget, OverrideEnabled};
 pub use definition::{
-    BmcDefinition, Body, Credentials, DiskBus, DiskDefinition, DiskFormat, Firmware, HollowBody,
-    MachineDefinition, MediaLocation, SecondMedium,
+    BmcDefinition, Body, Certificate, Credentials, DiskBus, DiskDefinition, DiskFormat, Firmware, HollowBody,
+    MachineDefinition, SecondMedium,
 };
 pub use hollow::{BootEvent, BootSource, Guest};
 pub use log::LogReader;
@@ -106,6 +107,14 @@ pub enum LabError {
     /// The BMC's certificate or its client for images cannot be made.
     #[error("cannot prepare TLS: {0}")]
     Tls(String),
+    /// A profile of a BMC that cannot be used.
+    #[error("profile \"{name}\": {problem}")]
+    Profile {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// The machine's task has ended.
     #[error("the lab is stopped")]
     Stopped,
@@ -245,8 +254,8 @@ impl Machine {
 
     /// The Redfish path of the machine.
     #[must_use]
-    pub fn system_path(&self) -> &'static str {
-        bmc::SYSTEM
+    pub fn system_path(&self) -> &str {
+        &self.bmc.system
     }
 
     /// The BMC's account.

@@ -13,7 +13,8 @@ async fn validate(definition: MachineDefinition) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("a.img"), vec![0; 1_474_560]).unwrap();
     let images = ImageServer::start(folder.path(), ([127, 0, 0, 1], 0).into()).await.unwrap();
-    let below = if definition.bmc.media_location == MediaLocation::System { "Systems" } else { "Managers" };
+    let below =
+        if definition.bmc.profile.media.location == MediaLocation::System { "Systems" } else { "Managers" };
     let lab = Lab::start(folder.path(), vec![definition]).await.unwrap();
     let machine = &lab.machines()[0];
     let insert = format!("/redfish/v1/{below}/1/VirtualMedia/Cd/Actions/VirtualMedia.InsertMedia");
@@ -39,6 +40,6 @@ async fn a_uefi_machine_with_a_floppy_conforms() {
 async fn a_bios_machine_with_media_below_the_manager_conforms() {
     let mut machine = MachineDefinition::new("m", Firmware::SeaBios);
     machine.second_medium = Some(SecondMedium::UsbStick);
-    machine.bmc.media_location = MediaLocation::Both;
+    machine.bmc.profile.media.location = MediaLocation::Both;
     validate(machine).await;
 }

@@ -182,7 +182,7 @@ async fn an_image_that_cannot_be_had_whole_is_not_inserted() {
     let images = ImageServer::start(folder.path(), ([127, 0, 0, 1], 0).into()).await.unwrap();
     let lab = lab(&folder.path().join("lab"), |machine| {
         machine.second_medium = Some(SecondMedium::UsbStick);
-        machine.bmc.media_location = MediaLocation::Both;
+        machine.bmc.profile.media.location = MediaLocation::Both;
     })
     .await;
     let redfish = Redfish::new(lab.machine("m"));

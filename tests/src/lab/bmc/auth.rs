@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -13,7 +13,7 @@ use axum::{
     Router,
     body::Bytes,
     extract::{Path, Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -24,11 +24,10 @@ use rand::Rng;
 use serde_json::{Value, json};
 
 use super::{
-    Bmc, Shared,
+    Bmc, Shared, error,
     error::RedfishError,
     reply::{self, Allow},
 };
-use crate::lab::Credentials;
 
 const SERVICE: &str = "/redfish/v1/SessionService";
 const SESSIONS: &str = "/redfish/v1/SessionService/Sessions";
@@ -46,11 +45,23 @@ pub(super) struct Sessions {
     next_id: AtomicU64,
     limit: usize,
     timeout: Duration,
+    pretends_full: AtomicBool,
 }
 
 impl Sessions {
     pub(super) fn new(limit: usize, timeout: Duration) -> Self {
-        Self { open: Mutex::default(), next_id: AtomicU64::new(1), limit, timeout }
+        let pretends_full = AtomicBool::new(false);
+        Self { open: Mutex::default(), next_id: AtomicU64::new(1), limit, timeout, pretends_full }
+    }
+
+    /// Whether there is room for no more, however few there are.
+    pub(super) fn pretend_full(&self, full: bool) {
+        self.pretends_full.store(full, Ordering::Relaxed);
+    }
+
+    /// Ends all.
+    pub(super) fn forget(&self) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// The sessions that have not timed out at `now`.
@@ -62,7 +73,7 @@ impl Sessions {
 
     fn create(&self, user: &str, now: Instant) -> Result<(u64, Secret), RedfishError> {
         let mut open = self.alive(now);
-        if open.len() >= self.limit {
+        if open.len() >= self.limit || self.pretends_full.load(Ordering::Relaxed) {
             return Err(RedfishError::session_limit());
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
@@ -86,29 +97,51 @@ impl Sessions {
 
 /// Lets a request pass that carries a valid token or the right password.
 pub(super) async fn require(State(bmc): State<Shared>, request: Request, next: Next) -> Response {
-    if authorised(&bmc, request.headers(), Instant::now()) {
-        next.run(request).await
-    } else {
-        RedfishError::unauthorized().into_response()
+    match check(&bmc, request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
     }
 }
 
-fn authorised(bmc: &Bmc, headers: &HeaderMap, now: Instant) -> bool {
+/// Whether a request carries a valid token or the right password.
+pub(super) fn check(bmc: &Bmc, headers: &HeaderMap) -> Result<(), RedfishError> {
     if bmc.faults.refuses_credentials() {
-        return false;
+        return Err(RedfishError::unauthorized());
     }
     if let Some(token) = headers.get(TOKEN) {
-        return token.to_str().is_ok_and(|token| bmc.sessions.accepts(token, now));
+        let valid = token.to_str().is_ok_and(|token| bmc.sessions.accepts(token, Instant::now()));
+        return if valid { Ok(()) } else { Err(RedfishError::unauthorized()) };
     }
     let basic = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    basic
-        .and_then(parse_basic)
-        .is_some_and(|(user, password)| known(&bmc.definition.bmc.credentials, &user, password))
+    match basic.and_then(parse_basic) {
+        Some((user, password)) => log_on(bmc, &user, password),
+        None => Err(RedfishError::unauthorized()),
+    }
 }
 
-fn known(account: &Credentials, user: &str, password: String) -> bool {
-    let right = Secret::new(password) == account.password;
-    user == account.user && right
+/// Judges a password; wrong ones lock the account where the profile says so.
+pub(super) fn log_on(bmc: &Bmc, user: &str, password: String) -> Result<(), RedfishError> {
+    let rules = &bmc.profile().access;
+    let now = Instant::now();
+    let mut state = bmc.state();
+    if state.locked_until.is_some_and(|until| now < until) {
+        let status = rules.lock_status.and_then(|status| StatusCode::from_u16(status).ok());
+        return Err(match status {
+            Some(status) => RedfishError::own(status, "ResourceInUse"),
+            None => RedfishError::unauthorized(),
+        });
+    }
+    let right = Secret::new(password) == state.credentials.password && user == state.credentials.user;
+    if right && !bmc.faults.refuses_credentials() {
+        state.wrong_passwords = 0;
+        return Ok(());
+    }
+    state.wrong_passwords += 1;
+    if rules.lock_after > 0 && state.wrong_passwords >= rules.lock_after {
+        state.wrong_passwords = 0;
+        state.locked_until = Some(now + Duration::from_secs(rules.lock_seconds));
+    }
+    Err(RedfishError::unauthorized())
 }
 
 fn parse_basic(value: &str) -> Option<(String, String)> {
@@ -192,9 +225,10 @@ async fn log_in(State(bmc): State<Shared>, body: Bytes) -> Result<Response, Redf
     };
     let (user, password) = (field("UserName")?, field("Password")?);
     reply::nothing_left(&request)?;
-    if bmc.faults.refuses_credentials() || !known(&bmc.definition.bmc.credentials, &user, password) {
-        return Err(RedfishError::unauthorized());
+    if bmc.profile().access.no_sessions {
+        return Err(error::not_allowed(&Method::POST, SESSIONS));
     }
+    log_on(&bmc, &user, password)?;
     let (id, token) = bmc.sessions.create(&user, Instant::now())?;
     let body = session_body(&id.to_string(), &user);
     let mut response = (StatusCode::CREATED, axum::Json(body)).into_response();

@@ -16,6 +16,8 @@ pub(super) struct RedfishError {
     status: StatusCode,
     /// The message's name in the Base registry.
     key: &'static str,
+    /// Another message instead.
+    id: Option<String>,
     message: String,
     arguments: Vec<String>,
     resolution: &'static str,
@@ -25,13 +27,21 @@ impl RedfishError {
     /// What has no message of its own.
     pub(super) fn general(status: StatusCode, message: impl Into<String>) -> Self {
         let resolution = "See the message for what to do.";
-        Self { status, key: "GeneralError", message: message.into(), arguments: Vec::new(), resolution }
+        Self {
+            status,
+            key: "GeneralError",
+            id: None,
+            message: message.into(),
+            arguments: Vec::new(),
+            resolution,
+        }
     }
 
     pub(super) fn unauthorized() -> Self {
         Self {
             status: StatusCode::UNAUTHORIZED,
             key: "NoValidSession",
+            id: None,
             message: "There is no valid session established with the implementation.".into(),
             arguments: Vec::new(),
             resolution: "Establish a session before attempting any operations.",
@@ -42,6 +52,7 @@ impl RedfishError {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
             key: "SessionLimitExceeded",
+            id: None,
             message: "The session establishment failed due to the number of simultaneous sessions exceeding \
                       the limit of the implementation."
                 .into(),
@@ -54,6 +65,7 @@ impl RedfishError {
         Self {
             status: StatusCode::NOT_FOUND,
             key: "ResourceMissingAtURI",
+            id: None,
             message: format!("The {what} '{name}' was not found."),
             arguments: vec![name.into()],
             resolution: "Request a resource that is linked from the service root.",
@@ -64,6 +76,7 @@ impl RedfishError {
         Self {
             status: StatusCode::BAD_REQUEST,
             key: "MalformedJSON",
+            id: None,
             message:
                 "The request body submitted was malformed JSON and could not be parsed by the receiving \
                       service."
@@ -77,6 +90,7 @@ impl RedfishError {
         Self {
             status: StatusCode::BAD_REQUEST,
             key: "PropertyUnknown",
+            id: None,
             message: format!("The property {name} is not in the list of valid properties for the resource."),
             arguments: vec![name.into()],
             resolution: "Remove the unknown property from the request body.",
@@ -87,6 +101,7 @@ impl RedfishError {
         Self {
             status: StatusCode::BAD_REQUEST,
             key: "PropertyMissing",
+            id: None,
             message: format!(
                 "The property {name} is a required property and must be included in the request."
             ),
@@ -99,6 +114,7 @@ impl RedfishError {
         Self {
             status: StatusCode::BAD_REQUEST,
             key: "PropertyValueNotInList",
+            id: None,
             message: format!(
                 "The value {value} for the property {name} is not in the list of acceptable values."
             ),
@@ -111,6 +127,7 @@ impl RedfishError {
         Self {
             status: StatusCode::CONFLICT,
             key: "ResourceInUse",
+            id: None,
             message: "The change to the requested resource failed because the resource is in use or in \
                       transition."
                 .into(),
@@ -123,6 +140,7 @@ impl RedfishError {
         Self {
             status: StatusCode::PRECONDITION_FAILED,
             key: "PreconditionFailed",
+            id: None,
             message: "The ETag or protocol version supplied did not match what this resource requires."
                 .into(),
             arguments: Vec::new(),
@@ -134,6 +152,7 @@ impl RedfishError {
         Self {
             status: StatusCode::BAD_REQUEST,
             key: "CouldNotEstablishConnection",
+            id: None,
             message: format!("The service failed to establish a connection with the URI '{url}': {problem}"),
             arguments: vec![url.into()],
             resolution: "Ensure that the URI contains a valid and reachable node name, protocol and port.",
@@ -144,6 +163,7 @@ impl RedfishError {
         Self {
             status: StatusCode::BAD_REQUEST,
             key: "SourceDoesNotSupportProtocol",
+            id: None,
             message: format!(
                 "The other end of the connection at '{url}' does not support the protocol {scheme}."
             ),
@@ -159,10 +179,27 @@ impl From<LabError> for RedfishError {
     }
 }
 
-impl IntoResponse for RedfishError {
-    fn into_response(self) -> Response {
-        let id = format!("Base.1.18.0.{}", self.key);
-        let body = json!({ "error": {
+impl RedfishError {
+    /// A message of the maker's own registry, or of the Base registry when the id has no dot.
+    pub(super) fn own(status: StatusCode, id: &str) -> Self {
+        Self { id: Some(id.to_owned()), ..Self::general(status, format!("The request was refused: {id}.")) }
+    }
+
+    /// With the name of what it is about.
+    pub(super) fn saying(mut self, name: &str) -> Self {
+        self.message = format!("{} ({name})", self.message);
+        self.arguments = vec![name.to_owned()];
+        self
+    }
+
+    /// The answer's body.
+    pub(super) fn body(&self) -> Value {
+        let id = match &self.id {
+            Some(id) if id.contains('.') => id.clone(),
+            Some(key) => format!("Base.1.18.0.{key}"),
+            None => format!("Base.1.18.0.{}", self.key),
+        };
+        json!({ "error": {
             "code": id,
             "message": self.message,
             "@Message.ExtendedInfo": [{
@@ -173,8 +210,13 @@ impl IntoResponse for RedfishError {
                 "Severity": "Critical",
                 "Resolution": self.resolution,
             }],
-        }});
-        let mut response = (self.status, Json(body)).into_response();
+        }})
+    }
+}
+
+impl IntoResponse for RedfishError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body())).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
             let challenge = header::HeaderValue::from_static("Basic realm=\"Redfish\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
@@ -183,11 +225,11 @@ impl IntoResponse for RedfishError {
     }
 }
 
-pub(super) async fn not_found(OriginalUri(uri): OriginalUri) -> RedfishError {
-    RedfishError::missing("resource", uri.path())
+pub(super) async fn method_not_allowed(method: Method, OriginalUri(uri): OriginalUri) -> RedfishError {
+    not_allowed(&method, uri.path())
 }
 
-pub(super) async fn method_not_allowed(method: Method, OriginalUri(uri): OriginalUri) -> RedfishError {
-    let message = format!("The resource {} does not support {method}.", uri.path());
+pub(super) fn not_allowed(method: &Method, path: &str) -> RedfishError {
+    let message = format!("The resource {path} does not support {method}.");
     RedfishError::general(StatusCode::METHOD_NOT_ALLOWED, message)
 }

@@ -10,7 +10,7 @@ use axum::{
     Extension, Router,
     body::Bytes,
     extract::{Path, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, Method, StatusCode, header},
     response::Response,
     routing::{get, post},
 };
@@ -21,12 +21,13 @@ use tokio::io::AsyncWriteExt;
 use url::Url;
 
 use super::{
-    Bmc, MANAGER, SYSTEM, Shared,
+    Bmc, MANAGER, SYSTEM, Shared, error,
     error::RedfishError,
+    profile::{InsertBy, MediaLocation, SlotRules, Takes},
     reply::{self, Allow},
 };
 use crate::lab::{
-    Body, LabError, MachineDefinition, MediaLocation, SecondMedium,
+    Body, BootOverride, BootTarget, LabError, MachineDefinition, OverrideEnabled, SecondMedium,
     machine::{Medium, Slot},
 };
 
@@ -62,6 +63,24 @@ impl Store {
             .build()
             .map_err(|error| LabError::Tls(error.to_string()))?;
         Ok(Self { folder, client, next: AtomicU64::new(1) })
+    }
+
+    /// What else the BMC asks others with.
+    pub(super) fn client(&self) -> &reqwest::Client {
+        &self.client
+    }
+
+    /// Reads a file to its end and answers its length.
+    pub(super) async fn read_through(&self, url: &str) -> Result<u64, RedfishError> {
+        let failed =
+            |error: reqwest::Error| RedfishError::no_connection(url, &error.without_url().to_string());
+        let answer = self.client.get(url).send().await.and_then(reqwest::Response::error_for_status);
+        let mut body = answer.map_err(failed)?.bytes_stream();
+        let mut bytes = 0;
+        while let Some(chunk) = body.next().await {
+            bytes += chunk.map_err(failed)?.len() as u64;
+        }
+        Ok(bytes)
     }
 
     /// Asks for the image's head, then for all of it, or only for its beginning when no guest will read more.
@@ -152,38 +171,60 @@ pub(super) fn routes(machine: &MachineDefinition) -> Router<Shared> {
     let below = |base: &'static str| {
         let slots = Router::new()
             .route("/", get(list))
-            .route("/{slot}", get(show))
+            .route("/{slot}", get(show).patch(change))
             .route("/{slot}/Actions/VirtualMedia.InsertMedia", post(insert))
             .route("/{slot}/Actions/VirtualMedia.EjectMedia", post(eject))
             .layer(Extension(Base(base)));
         Router::new().nest(&format!("{base}/VirtualMedia"), slots)
     };
-    match machine.bmc.media_location {
+    match machine.bmc.profile.media.location {
         MediaLocation::System => below(SYSTEM),
         MediaLocation::Manager => below(MANAGER),
         MediaLocation::Both => below(SYSTEM).merge(below(MANAGER)),
     }
 }
 
-/// The slots of a machine: Redfish id, slot, media types.
-fn slots(machine: &MachineDefinition) -> Vec<(&'static str, Slot, Value)> {
-    let mut slots = vec![("Cd", Slot::Cd, json!(["CD", "DVD"]))];
-    match machine.second_medium {
-        Some(SecondMedium::Floppy) => slots.push(("Floppy", Slot::Second, json!(["Floppy"]))),
-        Some(SecondMedium::UsbStick) => slots.push(("UsbStick", Slot::Second, json!(["USBStick"]))),
-        None => {}
+/// The slots of a machine.
+pub(super) fn slots(machine: &MachineDefinition) -> Vec<SlotRules> {
+    let slot = |id: &str, types: &[&str], takes| SlotRules {
+        id: id.into(),
+        types: types.iter().map(|kind| (*kind).to_owned()).collect(),
+        takes,
+        by: InsertBy::Action,
+    };
+    let mut slots = machine.bmc.profile.media.slots.clone();
+    if slots.is_empty() {
+        slots.push(slot("Cd", &["CD", "DVD"], Takes::Cd));
+        match machine.second_medium {
+            Some(SecondMedium::Floppy) => slots.push(slot("Floppy", &["Floppy"], Takes::Second)),
+            Some(SecondMedium::UsbStick) => slots.push(slot("UsbStick", &["USBStick"], Takes::Second)),
+            None => {}
+        }
     }
+    slots.retain(|slot| slot.takes != Takes::Second || machine.second_medium.is_some());
     slots
 }
 
-fn find(bmc: &Bmc, id: &str) -> Result<(&'static str, Slot, Value), RedfishError> {
+fn find(bmc: &Bmc, id: &str) -> Result<SlotRules, RedfishError> {
     let mut all = slots(&bmc.definition).into_iter();
-    all.find(|(name, ..)| *name == id).ok_or_else(|| RedfishError::missing("virtual medium", id))
+    all.find(|slot| slot.id == id).ok_or_else(|| RedfishError::missing("virtual medium", id))
 }
 
-fn medium(bmc: &Bmc, slot: Slot) -> Option<Medium> {
+fn place(takes: Takes) -> Option<Slot> {
+    match takes {
+        Takes::Cd => Some(Slot::Cd),
+        Takes::Second => Some(Slot::Second),
+        Takes::Nothing => None,
+    }
+}
+
+fn medium(bmc: &Bmc, slot: &SlotRules) -> Option<Medium> {
     let status = bmc.handle.status();
-    if slot == Slot::Cd { status.cd } else { status.second }
+    match slot.takes {
+        Takes::Cd => status.cd,
+        Takes::Second => status.second,
+        Takes::Nothing => None,
+    }
 }
 
 async fn list(
@@ -194,7 +235,7 @@ async fn list(
     let path = format!("{base}/VirtualMedia");
     let members: Vec<Value> = slots(&bmc.definition)
         .iter()
-        .map(|(id, ..)| json!({ "@odata.id": format!("{path}/{id}") }))
+        .map(|slot| json!({ "@odata.id": format!("{path}/{}", slot.id) }))
         .collect();
     let body = json!({
         "@odata.id": path,
@@ -206,34 +247,50 @@ async fn list(
     reply::resource(&headers, body, Allow::Read)
 }
 
+fn body(bmc: &Bmc, base: &str, slot: &SlotRules) -> Value {
+    let path = format!("{base}/VirtualMedia/{}", slot.id);
+    let medium = medium(bmc, slot);
+    let mut state = bmc.state();
+    let is_stale = medium.is_none() && state.stale_looks > 0;
+    if is_stale {
+        state.stale_looks -= 1;
+    }
+    let image = medium.map(|medium| medium.image);
+    let left = state.names.get(&slot.id).cloned().filter(|_| is_stale || bmc.profile().media.keeps_name);
+    let inserted = image.is_some() || is_stale;
+    let image = image.or(left);
+    let name = image.as_ref().and_then(|image| image.rsplit('/').next());
+    let mut body = json!({
+        "@odata.id": path,
+        "@odata.type": "#VirtualMedia.v1_6_0.VirtualMedia",
+        "Id": slot.id,
+        "Name": format!("Virtual {}", slot.id),
+        "MediaTypes": slot.types,
+        "Inserted": inserted,
+        "WriteProtected": true,
+        "VerifyCertificate": false,
+        "Image": image,
+        "ImageName": name,
+        "ConnectedVia": if inserted { "URI" } else { "NotConnected" },
+    });
+    if slot.by != InsertBy::Patch {
+        body["Actions"] = json!({
+            "#VirtualMedia.InsertMedia": { "target": format!("{path}/Actions/VirtualMedia.InsertMedia") },
+            "#VirtualMedia.EjectMedia": { "target": format!("{path}/Actions/VirtualMedia.EjectMedia") },
+        });
+    }
+    body
+}
+
 async fn show(
     State(bmc): State<Shared>,
     Extension(Base(base)): Extension<Base>,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, RedfishError> {
-    let (id, slot, types) = find(&bmc, &id)?;
-    let path = format!("{base}/VirtualMedia/{id}");
-    let medium = medium(&bmc, slot);
-    let name = medium.as_ref().and_then(|medium| medium.image.rsplit('/').next());
-    let body = json!({
-        "@odata.id": path,
-        "@odata.type": "#VirtualMedia.v1_6_0.VirtualMedia",
-        "Id": id,
-        "Name": format!("Virtual {id}"),
-        "MediaTypes": types,
-        "Inserted": medium.is_some(),
-        "WriteProtected": true,
-        "VerifyCertificate": false,
-        "Image": medium.as_ref().map(|medium| &medium.image),
-        "ImageName": name,
-        "ConnectedVia": if medium.is_some() { "URI" } else { "NotConnected" },
-        "Actions": {
-            "#VirtualMedia.InsertMedia": { "target": format!("{path}/Actions/VirtualMedia.InsertMedia") },
-            "#VirtualMedia.EjectMedia": { "target": format!("{path}/Actions/VirtualMedia.EjectMedia") },
-        },
-    });
-    Ok(reply::resource(&headers, body, Allow::Read))
+    let slot = find(&bmc, &id)?;
+    let allow = if slot.by == InsertBy::Action { Allow::Read } else { Allow::Patch };
+    Ok(reply::resource(&headers, body(&bmc, base, &slot), allow))
 }
 
 async fn insert(
@@ -241,18 +298,97 @@ async fn insert(
     Path(id): Path<String>,
     request: Bytes,
 ) -> Result<StatusCode, RedfishError> {
-    let (id, slot, types) = find(&bmc, &id)?;
-    let mut request = reply::object(&request)?;
+    let slot = find(&bmc, &id)?;
+    if slot.by == InsertBy::Patch {
+        return Err(error::not_allowed(&Method::POST, "VirtualMedia.InsertMedia"));
+    }
+    take(&bmc, &slot, reply::object(&request)?).await
+}
+
+/// Inserts what a request names.
+async fn take(
+    bmc: &Bmc,
+    slot: &SlotRules,
+    mut request: Map<String, Value>,
+) -> Result<StatusCode, RedfishError> {
+    let rules = &bmc.profile().media;
+    if let Some(id) = &rules.licence_missing {
+        return Err(RedfishError::own(StatusCode::BAD_REQUEST, id));
+    }
+    if let Some(name) = rules.needs.iter().find(|name| !request.contains_key(*name)) {
+        return Err(RedfishError::own(StatusCode::BAD_REQUEST, "ActionParameterMissing").saying(name));
+    }
+    if let Some(name) = rules.refuses.iter().find(|name| request.contains_key(*name)) {
+        return Err(RedfishError::own(StatusCode::BAD_REQUEST, "ActionParameterNotSupported").saying(name));
+    }
     let source = Source::parse(&mut request)?;
-    check_manner(&mut request, &types)?;
+    check_manner(&mut request, &json!(slot.types))?;
     reply::nothing_left(&request)?;
-    if medium(&bmc, slot).is_some() {
+    let Some(place) = place(slot.takes) else {
+        return Err(RedfishError::general(StatusCode::BAD_REQUEST, "This slot takes no media by Redfish."));
+    };
+    if medium(bmc, slot).is_some() {
         return Err(RedfishError::in_use());
     }
-    let whole = matches!(bmc.definition.body, Body::Qemu);
-    let file = bmc.media.fetch(&id.to_lowercase(), &source, whole).await?;
-    bmc.handle.insert(slot, Medium { image: source.url.into(), file }).await?;
+    if bmc.state().busy > 0 {
+        bmc.state().busy -= 1;
+        let message = "The virtual medium is still being detached.";
+        return Err(RedfishError::general(StatusCode::SERVICE_UNAVAILABLE, message));
+    }
+    insert_image(bmc, place, &slot.id, &source.url, source.user.as_deref().zip(source.password.as_deref()))
+        .await?;
+    bmc.state().names.insert(slot.id.clone(), source.url.into());
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Fetches an image and puts it into a drive of the machine.
+pub(super) async fn insert_image(
+    bmc: &Bmc,
+    place: Slot,
+    name: &str,
+    url: &Url,
+    account: Option<(&str, &str)>,
+) -> Result<(), RedfishError> {
+    let (user, password) = account.map(|(user, password)| (user.to_owned(), password.to_owned())).unzip();
+    let source = Source { url: url.clone(), user, password };
+    let whole = matches!(bmc.definition.body, Body::Qemu);
+    let file = bmc.media.fetch(&name.to_lowercase(), &source, whole).await?;
+    bmc.handle.insert(place, Medium { image: source.url.into(), file }).await?;
+    Ok(())
+}
+
+/// Insertion, ejection and boot-once by PATCH.
+async fn change(
+    State(bmc): State<Shared>,
+    Extension(Base(base)): Extension<Base>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    request: Bytes,
+) -> Result<StatusCode, RedfishError> {
+    let slot = find(&bmc, &id)?;
+    let mut request = reply::object(&request)?;
+    let boot_once = bmc
+        .profile()
+        .media
+        .boot_once
+        .as_ref()
+        .and_then(|pointer| Value::Object(request.clone()).pointer(pointer).and_then(Value::as_bool));
+    if let Some(once) = boot_once {
+        let target = if once { Some(BootTarget::Cd) } else { None };
+        let enabled = if once { OverrideEnabled::Once } else { OverrideEnabled::Disabled };
+        bmc.handle.boot(Some(BootOverride { enabled, target }), None).await?;
+        request.remove("Oem");
+        if request.is_empty() {
+            return Ok(StatusCode::NO_CONTENT);
+        }
+    }
+    if slot.by == InsertBy::Action {
+        return Err(error::not_allowed(&Method::PATCH, &format!("{base}/VirtualMedia/{id}")));
+    }
+    reply::check_if_match(&bmc, &headers, &body(&bmc, base, &slot))?;
+    let ejects =
+        request.get("Image") == Some(&Value::Null) || request.get("Inserted") == Some(&Value::Bool(false));
+    if ejects { empty(&bmc, &slot).await } else { take(&bmc, &slot, request).await }
 }
 
 /// Refuses what cannot be honoured: writable media, a reservation without a medium, another kind of medium.
@@ -275,7 +411,26 @@ fn check_manner(request: &mut Map<String, Value>, types: &Value) -> Result<(), R
 }
 
 async fn eject(State(bmc): State<Shared>, Path(id): Path<String>) -> Result<StatusCode, RedfishError> {
-    let (_, slot, _) = find(&bmc, &id)?;
-    bmc.handle.eject(slot).await?;
+    let slot = find(&bmc, &id)?;
+    if slot.by == InsertBy::Patch {
+        return Err(error::not_allowed(&Method::POST, "VirtualMedia.EjectMedia"));
+    }
+    empty(&bmc, &slot).await
+}
+
+async fn empty(bmc: &Bmc, slot: &SlotRules) -> Result<StatusCode, RedfishError> {
+    let rules = &bmc.profile().media;
+    let was_full = medium(bmc, slot).is_some();
+    if !was_full && rules.refuses_empty_eject {
+        return Err(RedfishError::general(StatusCode::BAD_REQUEST, "No medium is inserted."));
+    }
+    if let Some(place) = place(slot.takes) {
+        bmc.handle.eject(place).await?;
+    }
+    if was_full {
+        let mut state = bmc.state();
+        state.stale_looks = state.stale_looks.max(rules.stale_looks);
+        state.busy = rules.busy_after_eject;
+    }
     Ok(StatusCode::NO_CONTENT)
 }

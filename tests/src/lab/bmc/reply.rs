@@ -10,7 +10,7 @@ use axum::{
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::error::RedfishError;
+use super::{Bmc, error::RedfishError};
 
 /// What may be done to a resource, as the Allow header says it.
 #[derive(Clone, Copy)]
@@ -61,9 +61,12 @@ fn described_by(body: &Value) -> String {
 }
 
 /// Refuses a change that was meant for another version of the resource.
-pub(super) fn check_if_match(headers: &HeaderMap, body: &Value) -> Result<(), RedfishError> {
+pub(super) fn check_if_match(bmc: &Bmc, headers: &HeaderMap, body: &Value) -> Result<(), RedfishError> {
     match names(headers, header::IF_MATCH, &etag(body)) {
         Some(false) => Err(RedfishError::precondition()),
+        None if bmc.profile().answers.needs_if_match => {
+            Err(RedfishError::own(StatusCode::PRECONDITION_REQUIRED, "PreconditionRequired"))
+        }
         Some(true) | None => Ok(()),
     }
 }

@@ -1,10 +1,21 @@
 //! What can only be read: collections, network card, disks, manager, chassis.
 
-use axum::{Router, extract::State, http::HeaderMap, response::Response, routing::get};
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::Response,
+    routing::get,
+};
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::{Bmc, CHASSIS, MANAGER, SYSTEM, Shared, reply, reply::Allow, service::service_uuid};
-use crate::lab::{DiskBus, MediaLocation};
+use super::{
+    Bmc, CHASSIS, MANAGER, SYSTEM, Shared, actions, error::RedfishError, profile::MediaLocation, reply,
+    reply::Allow, service::service_uuid,
+};
+use crate::lab::DiskBus;
 
 const OK: &str = "OK";
 
@@ -23,7 +34,7 @@ pub(super) fn routes() -> Router<Shared> {
             read(|_| collection("SimpleStorage", &format!("{SYSTEM}/SimpleStorage"), "1")),
         )
         .route("/redfish/v1/Systems/1/SimpleStorage/1", read(storage))
-        .route(MANAGER, read(manager))
+        .route(MANAGER, read(manager).patch(change_manager))
         .route(CHASSIS, read(chassis))
 }
 
@@ -108,6 +119,13 @@ fn manager(bmc: &Bmc) -> Value {
         "FirmwareVersion": env!("CARGO_PKG_VERSION"),
         "ServiceEntryPointUUID": service_uuid(bmc),
         "PowerState": "On",
+        "DateTime": actions::now(bmc),
+        "DateTimeLocalOffset": "+00:00",
+        "LogServices": { "@odata.id": format!("{MANAGER}/LogServices") },
+        "Actions": { "#Manager.Reset": {
+            "target": format!("{MANAGER}/Actions/Manager.Reset"),
+            "ResetType@Redfish.AllowableValues": ["GracefulRestart", "ForceRestart"],
+        }},
         "Status": { "State": "Enabled", "Health": OK },
         "Links": {
             "ManagerForServers": [{ "@odata.id": SYSTEM }],
@@ -116,7 +134,7 @@ fn manager(bmc: &Bmc) -> Value {
         },
     });
     if let Some(object) = body.as_object_mut()
-        && bmc.definition.bmc.media_location != MediaLocation::System
+        && bmc.profile().media.location != MediaLocation::System
     {
         object.insert("VirtualMedia".into(), json!({ "@odata.id": format!("{MANAGER}/VirtualMedia") }));
     }
@@ -135,10 +153,33 @@ fn chassis(bmc: &Bmc) -> Value {
         "SerialNumber": bmc.definition.name,
         "PowerState": if bmc.handle.status().on { "On" } else { "Off" },
         "Status": { "State": "Enabled", "Health": OK },
+        "NetworkAdapters": { "@odata.id": format!("{CHASSIS}/NetworkAdapters") },
+        "PCIeDevices": { "@odata.id": format!("{CHASSIS}/PCIeDevices") },
+        "Sensors": { "@odata.id": format!("{CHASSIS}/Sensors") },
+        "ThermalSubsystem": { "@odata.id": format!("{CHASSIS}/ThermalSubsystem") },
         "Links": {
             "ComputerSystems": [{ "@odata.id": SYSTEM }],
             "ManagedBy": [{ "@odata.id": MANAGER }],
             "ManagersInChassis": [{ "@odata.id": MANAGER }],
         },
     })
+}
+
+/// The clock, which a client may set.
+async fn change_manager(
+    State(bmc): State<Shared>,
+    headers: HeaderMap,
+    request: Bytes,
+) -> Result<StatusCode, RedfishError> {
+    reply::check_if_match(&bmc, &headers, &manager(&bmc))?;
+    let mut request = reply::object(&request)?;
+    let wanted = reply::take_text(&mut request, "DateTime")?;
+    reply::take_text(&mut request, "DateTimeLocalOffset")?;
+    reply::nothing_left(&request)?;
+    if let Some(wanted) = wanted {
+        let time = DateTime::parse_from_rfc3339(&wanted);
+        let time = time.map_err(|_| RedfishError::bad_value("DateTime", &wanted.into()))?;
+        bmc.state().clock_offset = (time.to_utc() - Utc::now()).num_seconds();
+    }
+    Ok(StatusCode::NO_CONTENT)
 }
