@@ -167,7 +167,7 @@ mod tests {
         complete(&mut node).unwrap();
         assert_eq!(node.interfaces.len(), KINDS.len());
         assert_eq!(node.interfaces["deploy"], "direct");
-        assert_eq!(node.interfaces["raid"], "no-raid");
+        assert_eq!(node.interfaces["raid"], "redfish");
     }
 
     #[test]

@@ -29,8 +29,55 @@ pub fn fake_steps() -> &'static [Offer] {
     FAKE
 }
 
-const ALL: &[Offers] =
-    &[Offers { implementation: "direct", steps: DIRECT }, Offers { implementation: "fake", steps: FAKE }];
+const ALL: &[Offers] = &[
+    Offers { implementation: "direct", steps: DIRECT },
+    Offers { implementation: "fake", steps: FAKE },
+    Offers { implementation: "redfish", steps: OUT_OF_BAND },
+];
+
+/// What a BMC carries out (`reconcile/steps/out_of_band`). Ironic's names and priorities.
+const OUT_OF_BAND: &[Offer] = &[
+    by_bmc("bios", "apply_configuration", SETTINGS),
+    by_bmc("bios", "factory_reset", &[]),
+    Offer { deploy: Some(0), clean: Some(0), service: Some(0), ..nowhere("firmware", "update", SETTINGS) },
+    Offer { service: None, ..by_bmc("management", "reset_secure_boot_keys_to_default", &[]) },
+    Offer { service: None, ..by_bmc("management", "clear_secure_boot_keys", &[]) },
+    Offer { deploy: None, ..by_bmc("management", "set_bmc_clock", &[]) },
+    Offer { clean: Some(0), ..nowhere("raid", "create_configuration", VOLUMES) },
+    Offer { deploy: Some(0), service: Some(0), ..nowhere("raid", "apply_configuration", APPLIED_VOLUMES) },
+    by_bmc("raid", "delete_configuration", &[]),
+];
+
+const CREATE_ROOT: Argument = Argument {
+    name: "create_root_volume",
+    kind: ArgumentKind::Flag,
+    required: false,
+    about: "Whether the volume with is_root_volume is made. Default true.",
+};
+const CREATE_OTHERS: Argument = Argument {
+    name: "create_nonroot_volumes",
+    kind: ArgumentKind::Flag,
+    required: false,
+    about: "Whether the other volumes are made. Default true.",
+};
+const DELETE_EXISTING: Argument = Argument {
+    name: "delete_existing",
+    kind: ArgumentKind::Flag,
+    required: false,
+    about: "Whether the volumes that are there, and all that is on them, are deleted first. Default false.",
+};
+const RAID_CONFIG: Argument = Argument {
+    name: "raid_config",
+    kind: ArgumentKind::Object,
+    required: true,
+    about: "The volumes, in the form of target_raid_config.",
+};
+const VOLUMES: &[Argument] = &[CREATE_ROOT, CREATE_OTHERS, DELETE_EXISTING];
+const APPLIED_VOLUMES: &[Argument] = &[RAID_CONFIG, CREATE_ROOT, CREATE_OTHERS, DELETE_EXISTING];
+
+const fn by_bmc(interface: &'static str, step: &'static str, arguments: &'static [Argument]) -> Offer {
+    Offer { clean: Some(0), deploy: Some(0), service: Some(0), ..nowhere(interface, step, arguments) }
+}
 
 /// Ironic's names and priorities; `write_config_drive` is ours, Ironic's `write_image` does it.
 const DIRECT: &[Offer] = &[

@@ -1,6 +1,6 @@
 //! What a node's capabilities ask of its firmware.
 
-use super::{BootMode, Node};
+use super::{BootMode, Node, capabilities};
 
 /// Settings a deploy makes before it boots the machine; what is `None` stays as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,9 +26,11 @@ pub enum CapabilityError {
 }
 
 impl WantedFirmware {
-    /// Reads `properties.capabilities` and `instance_info.capabilities`.
+    /// Reads `properties.capabilities` and `instance_info.capabilities`. Secure Boot is only wished for by an instance: of
+    /// a node the capability says that it can.
     pub fn of(node: &Node) -> Result<Self, CapabilityError> {
-        let secure_boot = match node.capability("secure_boot") {
+        let of_instance = node.instance_info.get("capabilities").map(capabilities::parse).unwrap_or_default();
+        let secure_boot = match of_instance.get("secure_boot") {
             None => None,
             Some(text) if text.eq_ignore_ascii_case("true") => Some(true),
             Some(text) if text.eq_ignore_ascii_case("false") => Some(false),
@@ -57,8 +59,17 @@ mod tests {
 
     fn wanted(capabilities: &str) -> Result<WantedFirmware, CapabilityError> {
         let mut node = Node::new("redfish");
-        node.properties.insert("capabilities".into(), json!(capabilities));
+        node.instance_info.insert("capabilities".into(), json!(capabilities));
         WantedFirmware::of(&node)
+    }
+
+    #[test]
+    fn a_node_that_can_boot_securely_is_not_made_to() {
+        let mut node = Node::new("ilo");
+        node.properties.insert("capabilities".into(), json!("secure_boot:true,boot_mode:uefi"));
+        assert_eq!(WantedFirmware::of(&node).unwrap().secure_boot, None);
+        node.instance_info.insert("capabilities".into(), json!(r#"{"secure_boot": "true"}"#));
+        assert_eq!(WantedFirmware::of(&node).unwrap().secure_boot, Some(true));
     }
 
     #[test]

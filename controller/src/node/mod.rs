@@ -1,6 +1,7 @@
 //! Words and rules about machines. No I/O, imports nothing from the rest of the house.
 
 pub mod allocation;
+pub mod capabilities;
 pub mod chassis;
 pub mod deploy_template;
 pub mod events;
@@ -346,20 +347,13 @@ impl Node {
         self.name.clone().unwrap_or_else(|| self.uuid.to_string())
     }
 
-    /// A capability of `properties.capabilities` (`"boot_mode:uefi,secure_boot:true"`); those of
+    /// A capability of `properties.capabilities` (`"boot_mode:uefi,cpu_vt:true"`); those of
     /// `instance_info.capabilities` win.
     #[must_use]
     pub fn capability(&self, name: &str) -> Option<String> {
-        [&self.instance_info, &self.properties].iter().find_map(|info| match info.get("capabilities")? {
-            Value::String(text) => text.split(',').find_map(|item| {
-                let (key, value) = item.trim().split_once(':')?;
-                (key.trim() == name).then(|| value.trim().to_owned())
-            }),
-            Value::Object(map) => {
-                map.get(name).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
-            }
-            _ => None,
-        })
+        [&self.instance_info, &self.properties]
+            .iter()
+            .find_map(|info| capabilities::parse(info.get("capabilities")?).remove(name))
     }
 }
 

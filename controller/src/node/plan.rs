@@ -53,6 +53,10 @@ pub struct Argument {
 pub enum ArgumentKind {
     /// A list.
     List,
+    /// `true` or `false`.
+    Flag,
+    /// An object.
+    Object,
     /// A whole number within bounds.
     Number {
         /// Smallest.

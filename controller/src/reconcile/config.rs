@@ -21,6 +21,10 @@ pub struct Config {
     pub write_image_timeout: u32,
     /// Seconds that an agent may take for a short step, such as setting the boot entry. Default 180.
     pub agent_step_timeout: u32,
+    /// Seconds that a step may take which a BMC carries out: settings, firmware, RAID volumes. Default 7200.
+    pub out_of_band_step_timeout: u32,
+    /// Seconds between looks at such a step. Default 15.
+    pub out_of_band_step_interval: u32,
     /// Seconds between looks at nodes that wait for something, besides when there is news. Default 10.
     pub check_provision_state_interval: u32,
     /// How many nodes are worked on at the same moment. Default 64.
@@ -92,6 +96,8 @@ impl Default for Config {
             soft_power_off_timeout: 600,
             write_image_timeout: 7200,
             agent_step_timeout: 180,
+            out_of_band_step_timeout: 7200,
+            out_of_band_step_interval: 15,
             check_provision_state_interval: 10,
             workers_pool_size: 64,
             restart_grace: 60,
@@ -125,6 +131,8 @@ impl Config {
             ("soft_power_off_timeout", self.soft_power_off_timeout),
             ("write_image_timeout", self.write_image_timeout),
             ("agent_step_timeout", self.agent_step_timeout),
+            ("out_of_band_step_timeout", self.out_of_band_step_timeout),
+            ("out_of_band_step_interval", self.out_of_band_step_interval),
             ("check_provision_state_interval", self.check_provision_state_interval),
             ("workers_pool_size", self.workers_pool_size),
             ("clean_callback_timeout", self.clean_callback_timeout),
@@ -168,6 +176,14 @@ impl Config {
 
     pub(crate) fn rescue_timeout(&self) -> Duration {
         seconds(self.rescue_callback_timeout)
+    }
+
+    pub(crate) fn out_of_band_timeout(&self) -> Duration {
+        seconds(self.out_of_band_step_timeout)
+    }
+
+    pub(crate) fn out_of_band_interval(&self) -> Duration {
+        seconds(self.out_of_band_step_interval)
     }
 
     pub(crate) fn interval(&self) -> Duration {

@@ -53,7 +53,8 @@ impl Engine {
             return Err(unsupported(driver, interface.kind));
         }
         match interface.kind {
-            "power" | "management" | "bios" | "firmware" => bmc(&self.inner.cx, node),
+            "inspect" | "raid" if name == "fake" => Ok(()),
+            "power" | "management" | "bios" | "firmware" | "inspect" | "raid" => bmc(&self.inner.cx, node),
             "boot" if name == "fake" => Ok(()),
             "boot" => bmc(&self.inner.cx, node).and_then(|()| firmware(node)),
             "deploy" if name == "fake" => Ok(()),

@@ -195,7 +195,6 @@ pub(crate) const DIFFERENCES: &[Known] = &[
             "/enabled_boot_interfaces",
             "/enabled_deploy_interfaces",
             "/enabled_inspect_interfaces",
-            "/enabled_raid_interfaces",
             "/enabled_rescue_interfaces",
         ]),
         "interfaces of Ironic's boot loaders and its agent",
@@ -308,13 +307,6 @@ pub(crate) const DIFFERENCES: &[Known] = &[
         "as its BMC has them",
     ),
     // --- what is not there, and is answered as an interface that is not enabled
-    known(
-        MACHINE,
-        "",
-        What::Parts(&["/inspect_interface", "/raid_interface"]),
-        "RAID and inspection through Redfish are not there yet: no-raid, no-inspect",
-    ),
-    known("node validate rf-0", "GET", What::Parts(&["/inspect", "/raid"]), "the same"),
     known(
         "node deploy rf-0",
         "PUT",

@@ -79,7 +79,8 @@ async fn secure_boot_machine_driven_by_the_openstack_client() {
     let source = format!("image_source=file://{}", file.display());
     let digest = format!("image_os_hash_value={sha256}");
     let mut set = vec!["node", "set", NODE];
-    for pair in [source.as_str(), "image_os_hash_algo=sha256", &digest] {
+    let securely = r#"capabilities={"secure_boot": "true"}"#;
+    for pair in [source.as_str(), "image_os_hash_algo=sha256", &digest, securely] {
         set.extend(["--instance-info", pair]);
     }
     baremetal(&site, &set).await;
@@ -138,7 +139,7 @@ async fn enrol_by_client(site: &Site) {
     for pair in [&address, &user, &password] {
         create.extend(["--driver-info", pair]);
     }
-    create.extend(["--property", "capabilities=boot_mode:uefi,secure_boot:true"]);
+    create.extend(["--property", "capabilities=boot_mode:uefi"]);
     baremetal(site, &create).await;
     let node = site.node().await;
     let uuid = node["uuid"].as_str().unwrap();

@@ -230,6 +230,8 @@ async fn console_and_raid_are_stored_where_the_driver_has_them() {
     assert_eq!(old.status, StatusCode::NOT_ACCEPTABLE);
 
     controller.node("real", ProvisionState::Manageable).await;
+    let without = json!([{"op": "replace", "path": "/raid_interface", "value": "no-raid"}]);
+    assert_eq!(controller.send(Method::PATCH, "/v1/nodes/real", without).await.status, StatusCode::OK);
     let refused = controller.put("/v1/nodes/real/states/raid", raid).await;
     assert_eq!(refused.status, StatusCode::NOT_FOUND);
     assert_eq!(refused.fault(), "Driver redfish does not support raid (disabled or not implemented).");
@@ -339,7 +341,7 @@ async fn vendor_methods_are_those_of_the_interface() {
     );
     let raid = controller.get("/v1/drivers/fake-hardware/raid/logical_disk_properties").await.body;
     assert!(raid["size_gb"].is_string());
-    let none = controller.get("/v1/drivers/redfish/raid/logical_disk_properties").await;
+    let none = controller.get("/v1/drivers/manual-management/raid/logical_disk_properties").await;
     assert_eq!(none.status, StatusCode::NOT_FOUND);
 }
 

@@ -124,9 +124,18 @@ fn check_arguments(offer: &Offer, given: &Dictionary) -> Result<(), String> {
             (None, _) if argument.required => {
                 return Err(format!("the argument {} is missing; {}", argument.name, known()));
             }
-            (None, _) | (Some(Value::Array(_)), ArgumentKind::List) => {}
+            (None, _)
+            | (Some(Value::Array(_)), ArgumentKind::List)
+            | (Some(Value::Bool(_)), ArgumentKind::Flag)
+            | (Some(Value::Object(_)), ArgumentKind::Object) => {}
             (Some(_), ArgumentKind::List) => {
                 return Err(format!("the argument {} must be a list", argument.name));
+            }
+            (Some(_), ArgumentKind::Flag) => {
+                return Err(format!("the argument {} must be true or false", argument.name));
+            }
+            (Some(_), ArgumentKind::Object) => {
+                return Err(format!("the argument {} must be an object", argument.name));
             }
             (Some(value), ArgumentKind::Number { least, most }) => {
                 if !value.as_u64().is_some_and(|number| (least..=most).contains(&number)) {

@@ -9,8 +9,14 @@ use super::{
 };
 use crate::{
     bmc::fake,
+    drivers,
     node::{Dictionary, Node, ProvisionState},
-    reconcile::{context::Context, error::Failure, inspection, outcome::Outcome},
+    reconcile::{
+        context::Context,
+        error::Failure,
+        inspection::{self, out_of_band},
+        outcome::Outcome,
+    },
 };
 
 pub(super) struct Inspecting;
@@ -22,8 +28,13 @@ const DELAY: &str = "fake_inspect_delay";
 #[async_trait]
 impl State for Inspecting {
     async fn run(&self, node: &mut Node, cx: &Context) -> Result<Outcome, Failure> {
-        fake_work::refuse_absent(node, "inspect")?;
         node.inspection_started_at.get_or_insert_with(Utc::now);
+        if node.interfaces.get("inspect").is_some_and(|name| name != "fake" && !drivers::is_absent(name)) {
+            out_of_band::inspect(node, cx).await?;
+            node.inspection_started_at = None;
+            return Ok(Outcome::done());
+        }
+        fake_work::refuse_absent(node, "inspect")?;
         if let Work::Until(_) = fake_work::go_on(node, cx, STEP, DELAY).await? {
             return Ok(Outcome::go(ProvisionState::InspectWait));
         }

@@ -3,6 +3,7 @@
 
 mod fake;
 mod named;
+mod out_of_band;
 mod pause;
 mod plans;
 mod reserved;
@@ -78,6 +79,7 @@ pub(crate) fn step_of(node: &Node, step: &PlannedStep) -> Result<&'static dyn St
     let found = match drivers::chosen(node, &step.interface) {
         Some("direct") => deploy::step_of(&step.step),
         Some("fake") => fake::step_of(step),
+        Some(name) if !drivers::is_absent(name) => out_of_band::step_of(step),
         _ => None,
     };
     found.ok_or_else(|| Failure::Node(format!("this controller has no step {}", step.label())))
@@ -299,6 +301,7 @@ fn advance(flow: Flow, node: &mut Node) -> Result<(), Failure> {
     let next = place(flow, node)? + 1;
     node.driver_internal_info.insert(key(flow, "step_index"), json!(next));
     node.driver_internal_info.remove(pause::KEY);
+    node.driver_internal_info.remove(out_of_band::WORK);
     Ok(())
 }
 
@@ -308,7 +311,9 @@ pub(crate) fn forget(node: &mut Node) {
         node.driver_internal_info.remove(&key(flow, "steps"));
         node.driver_internal_info.remove(&key(flow, "step_index"));
     }
-    for key in [deploy::RECORD, pause::KEY, ABORTED, plans::CLEAN_WITHOUT, plans::SERVICE_WITHOUT] {
+    for key in
+        [deploy::RECORD, pause::KEY, out_of_band::WORK, ABORTED, plans::CLEAN_WITHOUT, plans::SERVICE_WITHOUT]
+    {
         node.driver_internal_info.remove(key);
     }
     for step in [&mut node.deploy_step, &mut node.clean_step, &mut node.service_step] {

@@ -24,6 +24,16 @@ pub(super) async fn is_over(node: &mut Node, cx: &Context, length: Duration) -> 
     Ok(length.is_zero())
 }
 
+/// Begins another pause of the step under way; the caller persists the node.
+pub(super) fn again(node: &mut Node, length: Duration) {
+    node.driver_internal_info.insert(KEY.to_owned(), json!(Utc::now() + length));
+}
+
+/// Whether a pause is under way.
+pub(super) fn is_running(node: &Node) -> Result<bool, Failure> {
+    Ok(until(node)?.is_some_and(|until| Utc::now() < until))
+}
+
 /// What a waiting step says during its pause.
 pub(super) fn waiting(node: &Node, reason: impl Into<String>) -> Result<Waiting, Failure> {
     Ok(match until(node)? {

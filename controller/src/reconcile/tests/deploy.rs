@@ -81,7 +81,7 @@ async fn capabilities_set_the_firmware_before_the_boot() {
     world
         .engine
         .edit(id, |node| {
-            node.properties.insert("capabilities".into(), capabilities);
+            node.instance_info.insert("capabilities".into(), capabilities);
             Ok(())
         })
         .await

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tokio::task::AbortHandle;
 use url::Url;
 
-use super::agent;
+use super::{agent, works::Works};
 use crate::{
     bmc::{
         Bmc, BmcError, BootDevice, BootModeControl, BootSource, Changed, KeyChange, MediaKind, MediaSlot,
@@ -56,6 +56,7 @@ pub(super) struct State {
     pub(super) config_drive: Option<Vec<u8>>,
     /// Steps that were carried out, by name.
     pub(super) done: Vec<String>,
+    pub(super) works: Works,
     agent: Option<AbortHandle>,
 }
 
@@ -74,6 +75,10 @@ impl Machine {
             boot_mode: Some(machine.clone()),
             secure_boot: Some(machine.clone()),
             virtual_media: Some(machine.clone()),
+            bios: Some(machine.clone()),
+            firmware_update: Some(machine.clone()),
+            raid: Some(machine.clone()),
+            inventory: Some(machine.clone()),
             ..Bmc::only_power(machine)
         }
     }
@@ -91,6 +96,7 @@ impl Machine {
         if std::mem::replace(&mut state.on, true) {
             return;
         }
+        state.works.start();
         let boots_cd = state.once.take() == Some(BootSource::Cd);
         let medium = state.floppy.clone().or_else(|| state.cd.clone());
         if let (Some(medium), true, false) = (medium, boots_cd, state.silent) {
@@ -99,7 +105,7 @@ impl Machine {
         }
     }
 
-    async fn ask(&self, what: &'static str) -> Result<(), BmcError> {
+    pub(super) async fn ask(&self, what: &'static str) -> Result<(), BmcError> {
         let slow = self.lock().slow.filter(|(slow, _)| *slow == what);
         if let Some((_, delay)) = slow {
             tokio::time::sleep(delay).await;

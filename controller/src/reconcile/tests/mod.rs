@@ -6,11 +6,13 @@ mod deploy;
 mod killed;
 mod life;
 mod machine;
+mod out_of_band;
 mod power;
 mod recovery;
 mod requests;
 mod steps;
 mod watch;
+mod works;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 

@@ -169,7 +169,18 @@ async fn validation_says_what_works_and_why_the_rest_does_not() {
     };
     let works: Vec<_> = reasons(&node).into_iter().filter(|(_, reason)| reason.is_none()).collect();
     let works: Vec<_> = works.into_iter().map(|(kind, _)| kind).collect();
-    let expected = ["boot", "deploy", "management", "network", "power", "bios", "firmware", "storage"];
+    let expected = [
+        "boot",
+        "deploy",
+        "management",
+        "network",
+        "power",
+        "bios",
+        "firmware",
+        "inspect",
+        "raid",
+        "storage",
+    ];
     assert_eq!(works, expected);
     assert_eq!(reasons(&node).len(), 12);
     node.instance_info.clear();
@@ -177,7 +188,8 @@ async fn validation_says_what_works_and_why_the_rest_does_not() {
     let reason = |kind| reasons(&node).into_iter().find(|(k, _)| *k == kind).unwrap().1.unwrap();
     assert!(reason("deploy").contains("Missing are: image_source"));
     assert!(reason("power").contains("redfish_address is missing"));
-    assert_eq!(reason("raid"), "Driver redfish does not support raid (disabled or not implemented).");
+    assert_eq!(reason("rescue"), "Driver redfish does not support rescue (disabled or not implemented).");
+    assert!(reason("raid").contains("redfish_address is missing"));
 }
 
 impl World {

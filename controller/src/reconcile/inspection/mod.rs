@@ -1,5 +1,7 @@
 //! What an inspection found is made part of the node: hooks, inspection rules, ports, the inventory itself.
 
+pub(crate) mod out_of_band;
+
 use bessemer_proto::ids::NodeId;
 use chrono::Utc;
 use serde_json::Map;

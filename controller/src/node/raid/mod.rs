@@ -1,6 +1,11 @@
 //! `target_raid_config`, checked as Ironic checks it.
 
+mod disks;
+pub mod layout;
+
 use serde_json::{Map, Value};
+
+pub use disks::{NewVolume, PhysicalDrive, StorageController, Volume};
 
 const LEVELS: &[&str] = &["JBOD", "0", "1", "2", "5", "6", "1+0", "5+0", "6+0"];
 
