@@ -30,7 +30,7 @@ pub trait BiosSettings: Send + Sync {
 pub enum Outcome {
     /// Not there yet; percent done, if the BMC says so.
     Pending(Option<u8>),
-    /// It goes on only when the machine starts anew.
+    /// It has not begun; if that stays so, it waits for the machine to start anew.
     NeedsRestart,
     /// It is so.
     Done,

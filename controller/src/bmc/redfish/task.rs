@@ -45,7 +45,7 @@ impl Client {
             StatusCode::ACCEPTED => Ok(Started { monitor: self.monitor(answer), location }),
             status if status.is_success() => {
                 // Some BMCs answer 200 with a task that goes on.
-                let runs = matches!(progress(answer), Outcome::Pending(_));
+                let runs = matches!(progress(answer), Outcome::Pending(_) | Outcome::NeedsRestart);
                 Ok(Started { monitor: self.monitor(answer).filter(|_| runs), location })
             }
             _ => Err(self.refusal(call, answer)),
@@ -54,11 +54,12 @@ impl Client {
 
     /// How far a job is.
     pub(super) async fn job_progress(&self, job: &Job) -> Result<Outcome, BmcError> {
-        let mut least = None;
+        let (mut least, mut has_not_begun) = (None, false);
         for monitor in job.0.split(SEPARATOR).take(MAX_MONITORS) {
             match self.look_at(monitor).await {
                 Ok(Outcome::Done) => {}
                 Ok(Outcome::Failed(message)) => return Ok(Outcome::Failed(message)),
+                Ok(Outcome::NeedsRestart) => has_not_begun = true,
                 Ok(Outcome::Pending(percent)) => {
                     let percent = percent.unwrap_or_default();
                     least = Some(least.map_or(percent, |least: u8| least.min(percent)));
@@ -71,6 +72,7 @@ impl Client {
             }
         }
         Ok(match least {
+            None if has_not_begun => Outcome::NeedsRestart,
             None => Outcome::Done,
             Some(0) => Outcome::Pending(None),
             Some(percent) => Outcome::Pending(Some(percent)),
@@ -103,7 +105,7 @@ impl Client {
             let answer = self.send(look).await?;
             match progress(&answer) {
                 Outcome::Done => return Ok(()),
-                Outcome::Pending(_) => {
+                Outcome::Pending(_) | Outcome::NeedsRestart => {
                     pause = answer.retry_after().unwrap_or(pause * 2).min(pace.poll_max);
                 }
                 Outcome::Failed(message) => {
@@ -155,6 +157,8 @@ fn progress(answer: &Answer) -> Outcome {
         Some(state @ ("Exception" | "Killed" | "Cancelled" | "Interrupted")) => {
             Outcome::Failed(format!("{state}. {}", said()).trim().to_owned())
         }
+        // It waits for a condition: of what happens at the start of a machine, for that.
+        Some("Starting" | "Pending") => Outcome::NeedsRestart,
         Some(_) => pending,
     }
 }

@@ -38,6 +38,11 @@ impl Task for Update {
         }
     }
 
+    /// The BMC's own firmware needs no start of the machine.
+    fn may_restart(&self, at: &At<'_>) -> bool {
+        wanted(at.args).is_ok_and(|all| all.get(at.part).is_some_and(|wanted| wanted.component != "bmc"))
+    }
+
     fn parts(&self, args: &Dictionary) -> usize {
         args.get("settings").and_then(Value::as_array).map_or(0, Vec::len)
     }

@@ -22,6 +22,9 @@ use crate::{
 /// In `driver_internal_info`: how far the task under way is.
 pub(in crate::reconcile::steps) const WORK: &str = "out_of_band_work";
 
+/// A task that has not begun at so many looks in a row waits for the machine to start anew.
+const IDLE_LOOKS: u32 = 2;
+
 /// Makes a step of a task.
 pub(super) struct Machinery(pub(super) &'static dyn Task);
 
@@ -47,6 +50,9 @@ struct Work {
     /// The machine was off before the task.
     was_off: bool,
     has_restarted: bool,
+    /// Looks in a row at which the BMC had not begun.
+    #[serde(default)]
+    idle_looks: u32,
     /// An agent was there before the task.
     had_ramdisk: bool,
     /// What the BMC last said.
@@ -111,7 +117,7 @@ impl Machinery {
             work.was_off = at.bmc.power.state().await? == PowerState::Off;
         }
         work.until = Some(Utc::now() + at.cx.config.out_of_band_timeout());
-        work.has_restarted = false;
+        (work.has_restarted, work.idle_looks) = (false, 0);
         match self.0.start(node, at).await? {
             Started::Done => self.next(node, at, work).await?,
             Started::Running { job, restart } => {
@@ -129,9 +135,13 @@ impl Machinery {
                 self.next(node, at, work).await?;
                 return Ok(true);
             }
-            Ok(Outcome::NeedsRestart) if !work.has_restarted => {
-                work.phase = Phase::Restart;
-                return Ok(true);
+            Ok(Outcome::NeedsRestart) if !work.has_restarted && self.0.may_restart(at) => {
+                work.idle_looks += 1;
+                if work.idle_looks >= IDLE_LOOKS {
+                    work.phase = Phase::Restart;
+                    return Ok(true);
+                }
+                None
             }
             Ok(Outcome::Failed(reason)) => {
                 return Err(Failure::Node(format!("the BMC failed at it: {reason}")));
@@ -139,7 +149,10 @@ impl Machinery {
             Ok(Outcome::NeedsRestart) => {
                 Some("the machine was restarted, and the BMC has not begun".to_owned())
             }
-            Ok(Outcome::Pending(percent)) => percent.map(|percent| format!("{} %", percent.min(100))),
+            Ok(Outcome::Pending(percent)) => {
+                work.idle_looks = 0;
+                percent.map(|percent| format!("{} %", percent.min(100)))
+            }
             // BMCs are busy, or restart themselves, while they work.
             Err(error) if error.may_pass() => Some(sentence(&error)),
             Err(error) => return Err(error.into()),

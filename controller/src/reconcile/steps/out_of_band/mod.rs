@@ -34,6 +34,12 @@ trait Task: Send + Sync {
         1
     }
 
+    /// Whether the machine may be restarted when the BMC does not begin.
+    fn may_restart(&self, at: &At<'_>) -> bool {
+        let _ = at;
+        true
+    }
+
     /// All parts are done: takes over what came of it.
     async fn end(&self, node: &mut Node, at: &At<'_>) -> Result<(), Failure> {
         let _ = (node, at);
