@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get},
 };
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -40,7 +40,7 @@ async fn node_methods(
     let interface = node.interfaces.get("vendor").map(String::as_str).unwrap_or_default();
     let methods = vendor::methods(&node.driver, interface).iter().map(|method| {
         let view = json!({
-            "http_methods": ["POST"],
+            "http_methods": [method.http],
             "async": method.in_background,
             "description": method.description,
             "attach": false,
@@ -59,16 +59,17 @@ async fn node_call_by_argument(
     request: Request,
 ) -> Result<Response, ApiError> {
     let method = query.text("method").unwrap_or_default();
-    call(&state, &context, &ident, &method, request).await
+    call(&state, &context, &ident, &method, query, request).await
 }
 
 async fn node_call(
     Extract(state): Extract<State>,
     context: Context,
     Path((ident, method)): Path<(String, String)>,
+    query: Query,
     request: Request,
 ) -> Result<Response, ApiError> {
-    call(&state, &context, &ident, &method, request).await
+    call(&state, &context, &ident, &method, query, request).await
 }
 
 async fn call(
@@ -76,18 +77,23 @@ async fn call(
     context: &Context,
     ident: &str,
     method: &str,
+    mut query: Query,
     request: Request,
 ) -> Result<Response, ApiError> {
     if method.is_empty() {
         return Err(ApiError::bad("Method not specified"));
     }
     let http_method = request.method().clone();
-    let arguments = JsonBody::from_request(request, state).await?.object()?;
+    let mut arguments = JsonBody::from_request(request, state).await?.object()?;
+    // What has no body has its argument in the query.
+    if let Some(id) = query.text("id") {
+        arguments.entry("id").or_insert(id.into());
+    }
     let node = find(state, context, ident).await?;
     let interface = node.interfaces.get("vendor").map(String::as_str).unwrap_or_default();
     let known = vendor::methods(&node.driver, interface).iter().find(|known| known.name == method);
     let method = known.ok_or_else(|| no_handler(method))?;
-    if http_method != Method::POST {
+    if http_method.as_str() != method.http {
         let sentence = format!("The method {} does not support HTTP {http_method}", method.name);
         return Err(ApiError::bad(sentence));
     }

@@ -41,6 +41,7 @@ const PROPERTIES: &[(&str, &str)] = &[
         "How the BMC's certificate is verified: true (default) by the public authorities, false not at all, or \
          the path of a file with the certificates of an own authority.",
     ),
+    ("redfish_tls_minimum_version", "The oldest TLS that is spoken: 1.2 (default) or 1.3."),
     ("redfish_auth_type", "basic, session, or auto (default): a session, and basic when the BMC has none."),
     (
         "config_via_removable",

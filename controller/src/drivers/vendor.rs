@@ -1,14 +1,21 @@
 //! Vendor methods: what only some interfaces can do. A visible list.
 
+use bessemer_proto::secret::Secret;
 use serde_json::{Map, Value};
+use url::Url;
 
 use crate::bmc::MediaKind;
+
+const MAX_EVENT_TYPES: usize = 32;
+const MAX_HEADERS: usize = 32;
 
 /// A method of a vendor interface.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Method {
     /// Its name in the path.
     pub name: &'static str,
+    /// The HTTP method it is called with.
+    pub http: &'static str,
     /// What it does.
     pub description: &'static str,
     /// Whether it is answered before it is done.
@@ -26,6 +33,14 @@ enum Kind {
     Nothing,
     /// Ejects virtual media.
     Eject,
+    /// Subscribes to events.
+    Subscribe,
+    /// Shows one subscription.
+    Subscription,
+    /// Shows all subscriptions.
+    Subscriptions,
+    /// Ends a subscription.
+    Unsubscribe,
 }
 
 /// A call with its arguments checked.
@@ -44,6 +59,30 @@ pub enum Work {
     Say(Value),
     /// These virtual media are to be ejected.
     Eject(Vec<MediaKind>),
+    /// Something about subscriptions to events.
+    Events(Events),
+}
+
+/// What is wanted of the subscriptions to events at a BMC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Events {
+    /// A new one.
+    Create {
+        /// Where events are posted to.
+        destination: Url,
+        /// `Alert`, …
+        types: Vec<String>,
+        /// Comes back with each event.
+        context: Option<String>,
+        /// Go with each event; may hold secrets.
+        headers: Vec<(String, Secret)>,
+    },
+    /// To see one.
+    Get(String),
+    /// To see all.
+    List,
+    /// One is to end.
+    Delete(String),
 }
 
 /// How a call went.
@@ -61,6 +100,7 @@ const FAKE: &[Method] = &[
     bar("fourth_method_shared_lock", "woof", "Tells in the background whether bar is woof", true, false),
     Method {
         name: "log_passthrough",
+        http: "POST",
         description: "Does nothing",
         in_background: true,
         locks: true,
@@ -68,13 +108,40 @@ const FAKE: &[Method] = &[
     },
 ];
 
-const REDFISH: &[Method] = &[Method {
-    name: "eject_vmedia",
-    description: "Ejects virtual media. Argument boot_device: cd, dvd, usb or floppy; without it, all.",
-    in_background: true,
-    locks: true,
-    kind: Kind::Eject,
-}];
+const REDFISH: &[Method] = &[
+    Method {
+        name: "eject_vmedia",
+        http: "POST",
+        description: "Ejects virtual media. Argument boot_device: cd, dvd, usb or floppy; without it, all.",
+        in_background: true,
+        locks: true,
+        kind: Kind::Eject,
+    },
+    events(
+        "create_subscription",
+        "POST",
+        "Has the BMC post its events to the URL Destination. Optional: Context, EventTypes (default Alert), Protocol \
+         (Redfish), HttpHeaders (a list of objects).",
+        Kind::Subscribe,
+    ),
+    events(
+        "delete_subscription",
+        "DELETE",
+        "Ends the subscription to events that argument id names.",
+        Kind::Unsubscribe,
+    ),
+    events("get_all_subscriptions", "GET", "Shows all subscriptions to events.", Kind::Subscriptions),
+    events(
+        "get_subscription",
+        "GET",
+        "Shows the subscription to events that argument id names.",
+        Kind::Subscription,
+    ),
+];
+
+const fn events(name: &'static str, http: &'static str, description: &'static str, kind: Kind) -> Method {
+    Method { name, http, description, in_background: false, locks: true, kind }
+}
 
 const fn bar(
     name: &'static str,
@@ -83,7 +150,7 @@ const fn bar(
     in_background: bool,
     locks: bool,
 ) -> Method {
-    Method { name, description, in_background, locks, kind: Kind::Bar(word) }
+    Method { name, http: "POST", description, in_background, locks, kind: Kind::Bar(word) }
 }
 
 /// The methods of a vendor interface.
@@ -112,8 +179,54 @@ pub fn parse(method: &'static Method, arguments: &Map<String, Value>) -> Result<
             Some(Some("usb" | "floppy" | "USBStick" | "Floppy")) => Work::Eject(vec![MediaKind::Floppy]),
             Some(_) => return Err("boot_device must be cd, dvd, usb or floppy".to_owned()),
         },
+        Kind::Subscriptions => Work::Events(Events::List),
+        Kind::Subscription => Work::Events(Events::Get(required(method, arguments, "id")?)),
+        Kind::Unsubscribe => Work::Events(Events::Delete(required(method, arguments, "id")?)),
+        Kind::Subscribe => Work::Events(subscription(method, arguments)?),
     };
     Ok(Call { method, work })
+}
+
+fn required(method: &Method, arguments: &Map<String, Value>, name: &str) -> Result<String, String> {
+    match arguments.get(name) {
+        Some(Value::String(text)) if !text.is_empty() && text.len() <= 2048 => Ok(text.clone()),
+        Some(Value::Number(number)) => Ok(number.to_string()),
+        _ => Err(format!("Parameter '{name}' not passed to method '{}'.", method.name)),
+    }
+}
+
+fn subscription(method: &Method, arguments: &Map<String, Value>) -> Result<Events, String> {
+    let destination = required(method, arguments, "Destination")?;
+    let destination = Url::parse(&destination).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let destination = destination.ok_or("Destination must be a URL of http or https")?;
+    if arguments.get("Protocol").is_some_and(|protocol| protocol != "Redfish") {
+        return Err("Protocol must be Redfish".to_owned());
+    }
+    let types = match arguments.get("EventTypes") {
+        None => vec!["Alert".to_owned()],
+        Some(Value::Array(list)) if list.len() <= MAX_EVENT_TYPES => {
+            let words = list.iter().map(|word| word.as_str().map(str::to_owned));
+            words.collect::<Option<_>>().ok_or("EventTypes must be a list of strings")?
+        }
+        Some(_) => return Err("EventTypes must be a list of strings".to_owned()),
+    };
+    let context = match arguments.get("Context") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) if text.len() <= 255 => Some(text.clone()),
+        Some(_) => return Err("Context must be a string of at most 255 bytes".to_owned()),
+    };
+    let wrong = || "HttpHeaders must be a list of objects with one string each".to_owned();
+    let mut headers = Vec::new();
+    match arguments.get("HttpHeaders") {
+        None | Some(Value::Null) => {}
+        Some(Value::Array(list)) if list.len() <= MAX_HEADERS => {
+            for (name, value) in list.iter().filter_map(Value::as_object).flatten() {
+                headers.push((name.clone(), Secret::new(value.as_str().ok_or_else(wrong)?)));
+            }
+        }
+        Some(_) => return Err(wrong()),
+    }
+    Ok(Events::Create { destination, types, context, headers })
 }
 
 #[cfg(test)]
@@ -138,5 +251,25 @@ mod tests {
         assert_eq!(eject(json!({})), Ok(Work::Eject(vec![MediaKind::Cd, MediaKind::Floppy])));
         assert!(eject(json!({"boot_device": "tape"})).is_err());
         assert!(methods("redfish", "no-vendor").is_empty());
+        assert_eq!(
+            call("redfish", "redfish", "get_subscription", json!({"id": 7})),
+            Ok(Work::Events(Events::Get("7".into())))
+        );
+        assert!(call("redfish", "redfish", "delete_subscription", json!({})).unwrap_err().contains("'id'"));
+        let subscribe = |arguments| call("redfish", "redfish", "create_subscription", arguments);
+        let made =
+            subscribe(json!({"Destination": "https://x/", "HttpHeaders": [{"Authorization": "hunter2"}]}));
+        let Ok(Work::Events(Events::Create { types, headers, .. })) = &made else { panic!("{made:?}") };
+        assert_eq!((types.len(), headers.len()), (1, 1));
+        assert!(!format!("{made:?}").contains("hunter2"));
+        for wrong in [
+            json!({}),
+            json!({"Destination": "ftp://x/"}),
+            json!({"Destination": "https://x/", "Protocol": "SNMPv3"}),
+            json!({"Destination": "https://x/", "EventTypes": [7]}),
+            json!({"Destination": "https://x/", "HttpHeaders": [{"a": 7}]}),
+        ] {
+            assert!(subscribe(wrong.clone()).is_err(), "{wrong}");
+        }
     }
 }

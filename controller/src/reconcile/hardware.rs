@@ -292,14 +292,14 @@ impl Engine {
         Ok(self.inner.cx.store.update_node(&mut node, None).await?)
     }
 
-    async fn locked(&self, node: NodeId) -> Result<(NodeGuard, Node), RequestError> {
+    pub(super) async fn locked(&self, node: NodeId) -> Result<(NodeGuard, Node), RequestError> {
         let guard = self.lock(node).await?;
         let node = self.inner.cx.store.node(&node.to_string()).await?;
         Ok((guard, node))
     }
 
     /// The BMC, if the node's management interface is one.
-    fn managed(&self, node: &Node) -> Result<Bmc, RequestError> {
+    pub(super) fn managed(&self, node: &Node) -> Result<Bmc, RequestError> {
         supports(node, "management")?;
         (self.inner.cx.open_bmc)(node).map_err(|error| invalid(&error))
     }
@@ -313,7 +313,7 @@ pub(crate) fn supports(node: &Node, kind: &'static str) -> Result<(), RequestErr
     }
 }
 
-fn unsupported(node: &Node, extension: &'static str) -> RequestError {
+pub(super) fn unsupported(node: &Node, extension: &'static str) -> RequestError {
     RequestError::Unsupported { driver: node.driver.clone(), what: extension.to_owned() }
 }
 
@@ -331,7 +331,7 @@ fn known_light(
     })
 }
 
-async fn answer<T>(work: impl Future<Output = Result<T, BmcError>>) -> Result<T, RequestError> {
+pub(super) async fn answer<T>(work: impl Future<Output = Result<T, BmcError>>) -> Result<T, RequestError> {
     match timeout(ANSWER_WITHIN, work).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error @ (BmcError::DriverInfo(_) | BmcError::Unsupported { .. }))) => Err(invalid(&error)),

@@ -2,8 +2,17 @@
 
 use bessemer_proto::ids::NodeId;
 
-use super::{engine::Engine, error::RequestError, hardware::Change};
-use crate::drivers::vendor::{Call, Done, Work};
+use serde_json::{Value, json};
+
+use super::{
+    engine::Engine,
+    error::RequestError,
+    hardware::{Change, answer, unsupported},
+};
+use crate::{
+    bmc::Subscription,
+    drivers::vendor::{Call, Done, Events, Work},
+};
 
 // === impl Engine ===
 
@@ -12,6 +21,7 @@ impl Engine {
     pub async fn vendor(&self, node: NodeId, call: Call) -> Result<Done, RequestError> {
         match call.work {
             Work::Eject(kinds) => self.change(node, Change::Detach(kinds)).await.map(|()| Done::Accepted),
+            Work::Events(work) => self.events(node, call.method.name, work).await.map(Done::Answer),
             Work::Say(answer) => {
                 if call.method.locks {
                     drop(self.lock(node).await?);
@@ -20,4 +30,39 @@ impl Engine {
             }
         }
     }
+
+    async fn events(&self, node: NodeId, method: &'static str, work: Events) -> Result<Value, RequestError> {
+        let (_guard, node) = self.locked(node).await?;
+        let events = self.managed(&node)?.events.ok_or_else(|| unsupported(&node, method))?;
+        match work {
+            Events::List => {
+                let all = answer(events.list()).await?;
+                Ok(json!({
+                    "Members@odata.count": all.len(),
+                    "Members": all.iter().map(view).collect::<Vec<_>>(),
+                }))
+            }
+            Events::Get(id) => {
+                let all = answer(events.list()).await?;
+                all.iter().find(|one| one.id == id).map(view).ok_or(RequestError::NotFound)
+            }
+            Events::Create { destination, types, context, headers } => {
+                let made = events.create(&destination, &types, context.as_deref(), &headers);
+                Ok(view(&answer(made).await?))
+            }
+            Events::Delete(id) => answer(events.delete(&id)).await.map(|_| Value::Null),
+        }
+    }
+}
+
+/// With Redfish's names, as Ironic shows it.
+fn view(one: &Subscription) -> Value {
+    json!({
+        "@odata.id": format!("/redfish/v1/EventService/Subscriptions/{}", one.id),
+        "Id": one.id,
+        "Destination": one.destination,
+        "EventTypes": one.event_types,
+        "Context": one.context,
+        "Protocol": one.protocol,
+    })
 }

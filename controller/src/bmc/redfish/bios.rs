@@ -79,6 +79,7 @@ impl BiosSettings for Machine {
 
     async fn outcome(&self, wanted: &[(String, Value)]) -> Result<Outcome, BmcError> {
         let known = self.read().await?;
+        let wanted = checked(&known, wanted).unwrap_or_else(|_| wanted.to_vec());
         let open: Vec<_> = wanted.iter().filter(|(name, value)| !is_in_force(&known, name, value)).collect();
         if open.is_empty() {
             return Ok(Outcome::Done);

@@ -7,12 +7,20 @@ use tokio::time::Instant;
 use tracing::{debug, info};
 use url::Url;
 
-use super::{Machine, auth::ROOT, client::Refusal, document::Document};
-use crate::bmc::{BmcError, Changed, MediaKind, MediaSlot, VirtualMedia};
+use super::{Machine, client::Refusal, document::Document, messages::Message};
+use crate::bmc::{BmcError, Changed, MediaKind, MediaSlot, VirtualMedia, queue::Retry};
 
 const INSERT: &str = "VirtualMedia.InsertMedia";
 const EJECT: &str = "VirtualMedia.EjectMedia";
-const MAX_SERVER_ERRORS: u32 = 3;
+const ATTEMPTS_AFTER_EJECTION: u32 = 4;
+const MAX_BODIES: usize = 8;
+/// Messages that name a parameter which is missing.
+const MISSING: [&str; 3] = ["ActionParameterMissing", "PropertyMissing", "CreateFailedMissingReqProperties"];
+/// Messages that name one which is not wanted.
+const UNKNOWN: [&str; 4] =
+    ["ActionParameterUnknown", "ActionParameterNotSupported", "PropertyUnknown", "PropertyNotWritable"];
+/// Messages of BMCs that want to be paid for virtual media: the standard, Dell, HPE, Supermicro.
+const NO_LICENCE: [&str; 4] = ["LicenseRequired", "LIC501", "LicenseKeyRequired", "OemLicenseNotPassed"];
 
 #[async_trait]
 impl VirtualMedia for Machine {
@@ -24,38 +32,11 @@ impl VirtualMedia for Machine {
     }
 
     async fn insert(&self, kind: MediaKind, url: &Url) -> Result<Changed, BmcError> {
-        let slots = self.slots_of(kind).await?;
-        if slots.iter().any(|slot| slot.holds(url)) {
-            return Ok(Changed::Already);
-        }
-        for slot in slots.iter().filter(|slot| slot.occupied()) {
-            // Some BMCs call a slot occupied that is not: the insertion shows.
-            if let Err(refusal) = self.empty(slot).await? {
-                info!(bmc = self.client.transport.address, reason = %refusal.error, "ejection refused");
-            }
-        }
-        let mut refused = None;
-        for slot in &slots {
-            match self.insert_into(slot, url).await? {
-                Ok(()) => return self.wait_until_inserted(slot, url).await.map(|()| Changed::Yes),
-                // Some BMCs show slots that take nothing: the next one may.
-                Err(refusal) if try_next(refusal.status) => refused = Some(refusal),
-                Err(refusal) => return Err(refusal.into()),
-            }
-        }
-        Err(match refused {
-            Some(refusal) => refusal.into(),
-            None => self.client.unsupported(format!("insert a medium: it has no virtual {}", name(kind))),
-        })
+        self.client.whole("the insertion of a medium", self.insert_somewhere(kind, url)).await
     }
 
     async fn eject(&self, kind: MediaKind) -> Result<Changed, BmcError> {
-        let mut changed = Changed::Already;
-        for slot in self.slots_of(kind).await?.iter().filter(|slot| slot.occupied()) {
-            self.empty(slot).await??;
-            changed = Changed::Yes;
-        }
-        Ok(changed)
+        self.client.whole("the ejection of media", self.eject_all(kind)).await
     }
 
     async fn has(&self, kind: MediaKind) -> Result<bool, BmcError> {
@@ -139,7 +120,67 @@ fn sort_out(slots: Vec<Slot>, kind: MediaKind) -> Vec<Slot> {
     }
 }
 
+/// The body with what the BMC's messages ask for; `None` when they ask for nothing new.
+fn adapted(body: &Value, messages: &[Message], transfer: &str) -> Option<Value> {
+    let mut next = body.clone();
+    for message in messages {
+        let names = message.arguments.iter().filter_map(|argument| argument.rsplit(['/', '.']).next());
+        for name in names {
+            let value = match name {
+                "TransferProtocolType" => json!(transfer),
+                "TransferMethod" => json!("Stream"),
+                "Inserted" | "WriteProtected" => json!(true),
+                // Asked for, and not used: the image is public.
+                "UserName" | "Password" => json!("none"),
+                _ => continue,
+            };
+            let id = message.id.as_str();
+            if MISSING.contains(&id) {
+                next[name] = value;
+            } else if UNKNOWN.contains(&id) {
+                next.as_object_mut().and_then(|next| next.remove(name));
+            }
+        }
+    }
+    (next != *body).then_some(next)
+}
+
 impl Machine {
+    async fn insert_somewhere(&self, kind: MediaKind, url: &Url) -> Result<Changed, BmcError> {
+        let slots = self.slots_of(kind).await?;
+        if slots.iter().any(|slot| slot.holds(url)) {
+            return Ok(Changed::Already);
+        }
+        for slot in slots.iter().filter(|slot| slot.occupied()) {
+            // Some BMCs call a slot occupied that is not: the insertion shows.
+            if let Err(refusal) = self.empty(slot).await? {
+                info!(bmc = self.client.transport.address, reason = %refusal.error, "ejection refused");
+            }
+        }
+        let mut refused = None;
+        for slot in &slots {
+            match self.insert_into(slot, url).await? {
+                Ok(()) => return self.wait_until_inserted(slot, url).await.map(|()| Changed::Yes),
+                // Some BMCs show slots that take nothing: the next one may.
+                Err(refusal) if try_next(refusal.status) => refused = Some(refusal),
+                Err(refusal) => return Err(refusal.into()),
+            }
+        }
+        Err(match refused {
+            Some(refusal) => refusal.into(),
+            None => self.client.unsupported(format!("insert a medium: it has no virtual {}", name(kind))),
+        })
+    }
+
+    async fn eject_all(&self, kind: MediaKind) -> Result<Changed, BmcError> {
+        let mut changed = Changed::Already;
+        for slot in self.slots_of(kind).await?.iter().filter(|slot| slot.occupied()) {
+            self.empty(slot).await??;
+            changed = Changed::Yes;
+        }
+        Ok(changed)
+    }
+
     /// The system's own drives; its managers' when it has none of that kind.
     async fn slots_of(&self, kind: MediaKind) -> Result<Vec<Slot>, BmcError> {
         let system = self.system().await?;
@@ -157,9 +198,9 @@ impl Machine {
     pub(super) async fn managers(&self, system: &Document) -> Result<Vec<Document>, BmcError> {
         let mut links = system.links("/Links/ManagedBy");
         if links.is_empty()
-            && let Some(all) = self.client.get(ROOT).await?.link("/Managers")
+            && let Some(all) = self.client.root().await?.link("/Managers")
         {
-            links = self.client.get(all).await?.links("/Members");
+            links = self.client.members(all).await?;
         }
         let mut managers = Vec::new();
         for link in links {
@@ -184,37 +225,57 @@ impl Machine {
             return self.client.patch(&slot.0.path, &full).await;
         };
         let transfer = url.scheme().to_ascii_uppercase();
-        let bodies = [
-            full,
-            json!({"Image": url}),
+        let mut simpler = vec![
             json!({"Image": url, "TransferProtocolType": transfer, "TransferMethod": "Stream"}),
+            json!({"Image": url}),
         ];
-        let mut last = None;
-        for body in &bodies {
-            match self.insert_patiently(link, body).await? {
-                // Parameters that this BMC does not know, or misses.
-                Err(refusal) if refusal.status == StatusCode::BAD_REQUEST => {
-                    debug!(bmc = self.client.transport.address, reason = %refusal.error, "insertion refused");
-                    last.get_or_insert(refusal);
+        let (mut body, mut first) = (full.clone(), None);
+        for _ in 0..MAX_BODIES {
+            let refusal = match self.insert_patiently(link, &body).await? {
+                Err(refusal) if refusal.status == StatusCode::BAD_REQUEST => refusal,
+                // An action that is shown and not there.
+                Err(refusal) if refusal.status == StatusCode::METHOD_NOT_ALLOWED => {
+                    let patched = self.client.patch(&slot.0.path, &full).await?;
+                    return Ok(patched.map_err(|_| refusal));
                 }
                 other => return Ok(other),
+            };
+            debug!(bmc = self.client.transport.address, reason = %refusal.error, "insertion refused");
+            if NO_LICENCE.iter().any(|id| refusal.says(id)) {
+                return Err(BmcError::Licence {
+                    address: self.client.transport.address.clone(),
+                    feature: "virtual media",
+                    licence: "the one with virtual media (iLO Advanced, iDRAC Enterprise or the like)",
+                });
+            }
+            let asked = adapted(&body, &refusal.messages, &transfer);
+            first.get_or_insert(refusal);
+            match asked.or_else(|| simpler.pop()) {
+                Some(next) => body = next,
+                None => break,
             }
         }
-        Ok(last.map_or(Ok(()), Err))
+        Ok(first.map_or(Ok(()), Err))
     }
 
     /// Some BMCs answer an insertion right after an ejection with a server error.
     async fn insert_patiently(&self, link: &str, body: &Value) -> Result<Result<(), Refusal>, BmcError> {
-        for _ in 0..MAX_SERVER_ERRORS {
-            match self.client.post(link, body).await? {
-                Err(refusal) if refusal.status.is_server_error() => {
-                    info!(bmc = self.client.transport.address, reason = %refusal.error, "insertion is tried again");
-                }
-                other => return Ok(other),
+        let pause = self.client.transport.pace.media;
+        let retry = Retry {
+            attempts: ATTEMPTS_AFTER_EJECTION,
+            pause,
+            factor: 1,
+            longest: pause,
+            within: self.client.transport.pace.operation,
+        };
+        let stumbled = |result: &Result<Result<(), Refusal>, BmcError>| {
+            let stumbled = matches!(result, Ok(Err(refusal)) if refusal.status.is_server_error());
+            if stumbled {
+                info!(bmc = self.client.transport.address, "an insertion ended in a server error");
             }
-            tokio::time::sleep(self.client.transport.pace.media).await;
-        }
-        self.client.post(link, body).await
+            stumbled.into()
+        };
+        retry.run(|| self.client.post(link, body), stumbled).await
     }
 
     /// BMCs say yes before, and sometimes instead of, doing it.

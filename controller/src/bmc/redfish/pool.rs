@@ -92,7 +92,9 @@ fn http_client(settings: &Settings, pace: &Pace) -> Result<reqwest::Client, BmcE
         BmcError::DriverInfo(format!("redfish_verify_ca: its certificates cannot be used: {error}"))
     };
     reqwest::Client::builder()
-        .tls_backend_preconfigured(tls::config(&settings.verify).map_err(|e| unusable(&e))?)
+        .tls_backend_preconfigured(
+            tls::config(&settings.verify, settings.only_tls13).map_err(|e| unusable(&e))?,
+        )
         .connect_timeout(pace.connect)
         .timeout(pace.request)
         .redirect(reqwest::redirect::Policy::none())
@@ -121,6 +123,7 @@ fn key(settings: &Settings) -> Key {
 }
 
 fn hash_verification(settings: &Settings, hash: &mut Sha256) {
+    hash.update([u8::from(settings.only_tls13)]);
     match &settings.verify {
         Verify::Public => hash.update(b"public"),
         Verify::Nothing => hash.update(b"nothing"),

@@ -4,18 +4,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::{Machine, document::Document};
+use super::{Machine, client::Refusal, document::Document};
 use crate::{
-    bmc::{BmcError, Changed, Power, PowerAction},
+    bmc::{
+        BmcError, Changed, Power, PowerAction,
+        queue::{Again, Retry},
+    },
     node::PowerState,
 };
 
 pub(super) const RESET: &str = "ComputerSystem.Reset";
-const MAX_CONFLICTS: u32 = 6;
+const ATTEMPTS_IN_CONFLICT: u32 = 7;
 
 #[async_trait]
 impl Power for Machine {
@@ -36,20 +39,22 @@ impl Power for Machine {
             .action_target(RESET)
             .ok_or_else(|| self.client.unsupported("change power: the system has no Reset action"))?;
         let body = json!({"ResetType": self.reset_type(&system, action).await?});
-        let mut conflicts = 0;
-        loop {
-            let Err(refusal) = self.client.post(link, &body).await? else { return Ok(Changed::Yes) };
-            let unwilling = matches!(refusal.status, StatusCode::CONFLICT | StatusCode::BAD_REQUEST);
-            if unwilling && !restarts(action) && self.state().await.ok() == Some(target(action)) {
-                return Ok(Changed::Already);
+        let pace = &self.client.transport.pace;
+        let retry = Retry {
+            attempts: ATTEMPTS_IN_CONFLICT,
+            pause: pace.conflict,
+            factor: 1,
+            longest: pace.conflict,
+            within: pace.operation,
+        };
+        let not_yet = |result: &Result<Result<Changed, Refusal>, BmcError>| match result {
+            Ok(Err(refusal)) if refusal.status == StatusCode::CONFLICT => {
+                debug!(bmc = self.client.transport.address, "the BMC is not ready for a reset yet");
+                Again::Yes
             }
-            if refusal.status != StatusCode::CONFLICT || conflicts == MAX_CONFLICTS {
-                return Err(refusal.into());
-            }
-            debug!(bmc = self.client.transport.address, "the BMC is not ready for a reset yet");
-            conflicts += 1;
-            tokio::time::sleep(self.client.transport.pace.conflict).await;
-        }
+            _ => Again::No,
+        };
+        Ok(retry.run(|| self.reset_once(link, &body, action), not_yet).await??)
     }
 
     async fn wait_for(&self, state: PowerState, within: Duration) -> Result<(), BmcError> {
@@ -77,6 +82,21 @@ impl Power for Machine {
 }
 
 impl Machine {
+    /// A refusal by a machine that is as it should be is none.
+    async fn reset_once(
+        &self,
+        link: &str,
+        body: &Value,
+        action: PowerAction,
+    ) -> Result<Result<Changed, Refusal>, BmcError> {
+        let Err(refusal) = self.client.post(link, body).await? else { return Ok(Ok(Changed::Yes)) };
+        let unwilling = matches!(refusal.status, StatusCode::CONFLICT | StatusCode::BAD_REQUEST);
+        if unwilling && !restarts(action) && self.state().await.ok() == Some(target(action)) {
+            return Ok(Ok(Changed::Already));
+        }
+        Ok(Err(refusal))
+    }
+
     /// The word this BMC knows for an action.
     async fn reset_type(&self, system: &Document, action: PowerAction) -> Result<&'static str, BmcError> {
         let words: &[&'static str] = match action {

@@ -19,6 +19,8 @@ pub(super) struct Settings {
     pub(super) system: Option<String>,
     pub(super) credentials: Option<Credentials>,
     pub(super) verify: Verify,
+    /// Nothing older than TLS 1.3.
+    pub(super) only_tls13: bool,
     pub(super) auth: AuthType,
 }
 
@@ -66,6 +68,7 @@ impl Settings {
             system: text(info, "redfish_system_id")?.map(system_path).transpose()?,
             credentials,
             verify: verify(info.get("redfish_verify_ca"))?,
+            only_tls13: only_tls13(text(info, "redfish_tls_minimum_version")?)?,
             auth: auth_type(text(info, "redfish_auth_type")?)?,
         })
     }
@@ -159,6 +162,17 @@ fn own_authorities(path: &str) -> Result<Vec<CertificateDer<'static>>, BmcError>
     }
 }
 
+fn only_tls13(text: Option<&str>) -> Result<bool, BmcError> {
+    let Some(text) = text else { return Ok(false) };
+    let version = text.to_ascii_lowercase().replace(['v', '_'], ".").replace("tls", "");
+    match version.trim_matches('.') {
+        // Older ones are not spoken anyway.
+        "1" | "1.0" | "1.1" | "1.2" => Ok(false),
+        "1.3" => Ok(true),
+        _ => Err(wrong("redfish_tls_minimum_version must be 1.2 or 1.3")),
+    }
+}
+
 fn auth_type(text: Option<&str>) -> Result<AuthType, BmcError> {
     match text.map(str::to_ascii_lowercase).as_deref() {
         None | Some("auto") => Ok(AuthType::Auto),
@@ -212,6 +226,7 @@ mod tests {
             (json!({"redfish_verify_ca": "/no/such/file"}), "redfish_verify_ca"),
             (json!({"redfish_verify_ca": 1.5}), "redfish_verify_ca"),
             (json!({"redfish_auth_type": "digest"}), "redfish_auth_type"),
+            (json!({"redfish_tls_minimum_version": "2"}), "redfish_tls_minimum_version"),
         ] {
             let error = settings(info).unwrap_err();
             assert!(error.contains(key) && !error.contains("hunter2"), "{error}");
@@ -226,5 +241,9 @@ mod tests {
         assert_eq!(settings(json!({"redfish_verify_ca": "False"})).unwrap().verify, Verify::Nothing);
         assert_eq!(settings(json!({"redfish_verify_ca": false})).unwrap().verify, Verify::Nothing);
         assert_eq!(settings(json!({"redfish_verify_ca": "True"})).unwrap().verify, Verify::Public);
+        for (version, only) in [("1.2", false), ("TLSv1.2", false), ("1.3", true), ("TLSv1_3", true)] {
+            let found = settings(json!({"redfish_tls_minimum_version": version})).unwrap();
+            assert_eq!(found.only_tls13, only, "{version}");
+        }
     }
 }

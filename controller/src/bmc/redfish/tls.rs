@@ -14,11 +14,12 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::settings::Verify;
 
-/// A configuration for TLS 1.2 and 1.3: BMCs are old.
-pub(super) fn config(verify: &Verify) -> Result<ClientConfig, Error> {
+/// A configuration for TLS 1.2, since BMCs are old, and 1.3.
+pub(super) fn config(verify: &Verify, only_tls13: bool) -> Result<ClientConfig, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions = if only_tls13 { &[&rustls::version::TLS13][..] } else { rustls::DEFAULT_VERSIONS };
     let config =
-        ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+        ClientConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions)?;
     let mut roots = RootCertStore::empty();
     let config = match verify {
         Verify::Public => {
@@ -44,7 +45,7 @@ pub(super) fn config(verify: &Verify) -> Result<ClientConfig, Error> {
 
 /// For servers of others: by the public authorities.
 pub(super) fn public() -> Result<ClientConfig, Error> {
-    config(&Verify::Public)
+    config(&Verify::Public, false)
 }
 
 /// Accepts what own authorities signed, and certificates that were given themselves.

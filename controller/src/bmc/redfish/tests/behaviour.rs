@@ -47,6 +47,53 @@ async fn reset_words_are_those_the_bmc_offers() {
 }
 
 #[tokio::test]
+async fn a_machine_without_a_restart_is_cycled_and_one_that_is_off_is_started() {
+    let mock = Mock::start().await;
+    let allowed = "/Actions/#ComputerSystem.Reset/ResetType@Redfish.AllowableValues";
+    mock.set(SYSTEM, allowed, json!(["On", "ForceOff", "PowerCycle"]));
+    let power = bmc(&mock).power;
+    power.set(PowerAction::ForceRestart).await.unwrap();
+    power.set(PowerAction::ForceRestart).await.unwrap();
+    assert_eq!(mock.bodies(RESET), [json!({"ResetType": "On"}), json!({"ResetType": "PowerCycle"})]);
+}
+
+#[tokio::test]
+async fn a_url_is_booted_once_and_not_left_there() {
+    let mock = Mock::start().await;
+    let bmc = bmc(&mock);
+    let url = "https://192.0.2.9/boot/a.iso".parse().unwrap();
+    let error = bmc.http_boot.clone().unwrap().boot_once_from(&url).await.unwrap_err();
+    assert!(error.to_string().contains("UefiHttp"), "{error}");
+    mock.set(SYSTEM, "/Boot/BootSourceOverrideTarget@Redfish.AllowableValues", json!(["UefiHttp", "Hdd"]));
+    let http = bmc.http_boot.clone().unwrap();
+    assert_eq!(http.boot_once_from(&url).await.unwrap(), Changed::Yes);
+    assert_eq!(http.boot_once_from(&url).await.unwrap(), Changed::Already);
+    let sent = json!({"Boot": {"BootSourceOverrideTarget": "UefiHttp", "BootSourceOverrideEnabled": "Once",
+        "HttpBootUri": url}});
+    assert_eq!(mock.bodies(PATCH), [sent]);
+    boot(&bmc).boot_always(BootSource::Disk).await.unwrap();
+    assert_eq!(mock.at(SYSTEM, "/Boot/HttpBootUri"), Value::Null);
+}
+
+#[tokio::test]
+async fn an_entry_of_the_firmware_stands_for_a_source_that_has_no_word() {
+    let mock = Mock::start().await;
+    mock.set(
+        SYSTEM,
+        "/Boot/BootSourceOverrideTarget@Redfish.AllowableValues",
+        json!(["Hdd", "UefiBootNext"]),
+    );
+    mock.set(SYSTEM, "/Boot/BootOptions", json!({"@odata.id": "/redfish/v1/O"}));
+    mock.add(json!({"/redfish/v1/O": {"Members": [
+        {"@odata.id": "/redfish/v1/O/1", "Alias": "Hdd", "BootOptionReference": "Boot0001"},
+        {"@odata.id": "/redfish/v1/O/2", "Alias": "UsbCd", "BootOptionReference": "Boot0002"}]}}));
+    boot(&bmc(&mock)).boot_once(BootSource::Cd).await.unwrap();
+    let sent = json!({"Boot": {"BootSourceOverrideEnabled": "Once", "BootSourceOverrideTarget": "UefiBootNext",
+        "BootNext": "Boot0002"}});
+    assert_eq!(mock.bodies(PATCH), [sent]);
+}
+
+#[tokio::test]
 async fn a_conflict_is_waited_out_and_an_answer_of_already_is_success() {
     let mock = Mock::start().await;
     mock.instead(RESET, 409, json!({}), 3);

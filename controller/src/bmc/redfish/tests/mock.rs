@@ -63,6 +63,8 @@ pub(super) struct Model {
     pub(super) requests: Vec<(String, Value)>,
     pub(super) sessions: HashSet<String>,
     pub(super) knobs: Knobs,
+    /// Bodies that are no JSON.
+    pub(super) uploads: Vec<Vec<u8>>,
     counter: u32,
 }
 
@@ -112,6 +114,7 @@ impl Mock {
             requests: Vec::new(),
             sessions: HashSet::new(),
             knobs: Knobs::default(),
+            uploads: Vec::new(),
             counter: 0,
         };
         let mock = Self { address, inner: Arc::new(Mutex::new(model)) };
@@ -140,6 +143,12 @@ impl Mock {
         let (parent, key) = pointer.rsplit_once('/').unwrap();
         let target = model.documents.get_mut(path).unwrap().pointer_mut(parent).unwrap();
         target.as_object_mut().unwrap().insert(key.to_owned(), value);
+    }
+
+    /// Adds documents: an object of paths.
+    pub(super) fn add(&self, documents: Value) {
+        let Value::Object(documents) = documents else { panic!("no object") };
+        self.model().documents.extend(documents);
     }
 
     pub(super) fn unset(&self, path: &str, pointer: &str) {
@@ -227,9 +236,13 @@ async fn serve(
     if let Some(slow) = slow {
         tokio::time::sleep(slow).await;
     }
-    let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    let parsed = serde_json::from_slice(&body);
     let request = format!("{method} {}", uri.path());
     let mut model = mock.model();
+    if parsed.is_err() && !body.is_empty() {
+        model.uploads.push(body.to_vec());
+    }
+    let body: Value = parsed.unwrap_or(Value::Null);
     model.requests.push((request.clone(), body.clone()));
     if model.knobs.endless {
         let chunks = stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(&[b' '; 65536])));
@@ -244,7 +257,7 @@ async fn serve(
     if !model.admits(&request, &headers) {
         return refusal(401, "wrong user name or password");
     }
-    model.act(&method, uri.path(), &headers, &body)
+    model.act(&method, &uri, &headers, &body)
 }
 
 impl Model {
@@ -257,16 +270,15 @@ impl Model {
             || header("x-auth-token").is_some_and(|token| self.sessions.contains(token))
     }
 
-    fn act(&mut self, method: &Method, path: &str, headers: &HeaderMap, body: &Value) -> Response {
+    fn act(&mut self, method: &Method, uri: &Uri, headers: &HeaderMap, body: &Value) -> Response {
+        let path = uri.path();
         match (method, path) {
             (&Method::POST, SESSIONS) => return self.log_in(body),
-            (&Method::DELETE, _) => {
-                self.sessions.remove(path.rsplit('/').next().unwrap());
-                return answer(204, &Value::Null);
-            }
+            (&Method::DELETE, _) => return self.remove(path),
             (&Method::GET, "/redfish/v1/Tasks/1/Monitor") => return self.monitor(),
             (&Method::GET, _) => {
-                let Some(document) = self.documents.get(path) else {
+                let whole = uri.path_and_query().and_then(|whole| self.documents.get(whole.as_str()));
+                let Some(document) = whole.or_else(|| self.documents.get(path)) else {
                     return refusal(404, "no such resource");
                 };
                 let mut found = answer(200, document);
@@ -280,6 +292,12 @@ impl Model {
             && headers.get("if-match").is_none_or(|t| t != "\"7\"")
         {
             return refusal(412, "the entity tag does not match");
+        }
+        let made = self.make(method, path, body);
+        if let (Some(made), None) = (&made, &self.knobs.task) {
+            let mut created = answer(201, &json!({}));
+            created.headers_mut().insert("location", made.parse().unwrap());
+            return created;
         }
         if let Some(refused) = self.change(method, path, body) {
             return refused;
@@ -306,11 +324,39 @@ impl Model {
         made
     }
 
+    /// A member of a collection.
+    fn make(&mut self, method: &Method, path: &str, body: &Value) -> Option<String> {
+        self.counter += 1;
+        let id = self.counter.to_string();
+        let members = self.documents.get_mut(path)?.get_mut("Members")?.as_array_mut();
+        let members = members.filter(|_| method == Method::POST)?;
+        let link = format!("{path}/{id}");
+        members.push(json!({"@odata.id": link}));
+        let mut made = body.clone();
+        merge(&mut made, &json!({"Id": id, "@odata.id": link}));
+        self.documents.insert(link.clone(), made);
+        Some(link)
+    }
+
+    fn remove(&mut self, path: &str) -> Response {
+        let (collection, id) = path.rsplit_once('/').unwrap();
+        if collection == SESSIONS {
+            self.sessions.remove(id);
+            return answer(204, &Value::Null);
+        }
+        if self.documents.remove(path).is_none() {
+            return refusal(404, "no such resource");
+        }
+        let members = self.documents.get_mut(collection).and_then(|c| c.get_mut("Members")?.as_array_mut());
+        members.into_iter().for_each(|members| members.retain(|member| member["@odata.id"] != path));
+        answer(204, &Value::Null)
+    }
+
     fn monitor(&mut self) -> Response {
         self.counter += 1;
         match &self.knobs.task {
             Some(end) if self.counter > 3 => answer(200, end),
-            _ => answer(202, &json!({})),
+            _ => answer(202, &json!({"PercentComplete": 30})),
         }
     }
 

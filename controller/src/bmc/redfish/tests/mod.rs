@@ -3,7 +3,9 @@
 mod access;
 mod behaviour;
 mod inside;
+mod long;
 mod mock;
+mod parts;
 mod virtual_media;
 
 use serde_json::{Value, json};

@@ -96,6 +96,33 @@ async fn bodies_become_simpler_until_the_bmc_takes_one() {
 }
 
 #[tokio::test]
+async fn parameters_grow_and_shrink_as_the_bmc_asks_by_message_id() {
+    let said = |id: &str, arguments: Value| json!({"error": {"@Message.ExtendedInfo": [{"MessageId": format!("Base.1.8.{id}"), "MessageArgs": arguments}]}});
+    let mock = Mock::start().await;
+    let missing = |name: &str| said("ActionParameterMissing", json!(["VirtualMedia.InsertMedia", name]));
+    mock.instead(INSERT, 400, said("ActionParameterUnknown", json!(["InsertMedia", "Inserted"])), 1);
+    mock.instead(INSERT, 400, missing("TransferProtocolType"), 1);
+    mock.instead(INSERT, 400, missing("UserName"), 1);
+    mock.instead(INSERT, 400, missing("Password"), 1);
+    media(&mock).insert(MediaKind::Cd, &url("a.iso")).await.unwrap();
+    let last = json!({"Image": url("a.iso"), "WriteProtected": true, "TransferProtocolType": "HTTP",
+        "UserName": "none", "Password": "none"});
+    assert_eq!(mock.bodies(INSERT).last().unwrap(), &last);
+
+    for id in ["LicenseRequired", "LicenseKeyRequired", "LIC501"] {
+        let mock = Mock::start().await;
+        mock.instead(INSERT, 400, said(id, json!([])), 100);
+        let error = media(&mock).insert(MediaKind::Cd, &url("a.iso")).await.unwrap_err();
+        assert!(matches!(&error, BmcError::Licence { .. }), "{error}");
+    }
+    // An action that is shown and not there.
+    let mock = Mock::start().await;
+    mock.instead(INSERT, 405, json!({}), 100);
+    media(&mock).insert(MediaKind::Cd, &url("a.iso")).await.unwrap();
+    assert_eq!(mock.count(&format!("PATCH {CD}")), 1);
+}
+
+#[tokio::test]
 async fn server_errors_after_an_ejection_are_waited_out() {
     let mock = Mock::start().await;
     mock.instead(INSERT, 500, json!({}), 3);
