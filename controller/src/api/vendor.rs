@@ -59,7 +59,7 @@ async fn node_call_by_argument(
     request: Request,
 ) -> Result<Response, ApiError> {
     let method = query.text("method").unwrap_or_default();
-    call(&state, &context, &ident, &method, query, request).await
+    call(&state, &context, (&ident, &method), query, request).await
 }
 
 async fn node_call(
@@ -69,14 +69,13 @@ async fn node_call(
     query: Query,
     request: Request,
 ) -> Result<Response, ApiError> {
-    call(&state, &context, &ident, &method, query, request).await
+    call(&state, &context, (&ident, &method), query, request).await
 }
 
 async fn call(
     state: &State,
     context: &Context,
-    ident: &str,
-    method: &str,
+    (ident, method): (&str, &str),
     mut query: Query,
     request: Request,
 ) -> Result<Response, ApiError> {

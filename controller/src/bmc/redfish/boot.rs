@@ -6,7 +6,7 @@ use tracing::{debug, info};
 
 use url::Url;
 
-use super::{Machine, client::Refusal, document::Document, system::quirks_of};
+use super::{Machine, client::Refusal, document::Document};
 use crate::bmc::{BmcError, BootDevice, BootSource, Changed, HttpBoot, queue::Retry};
 
 pub(super) const ENABLED: &str = "/Boot/BootSourceOverrideEnabled";
@@ -41,7 +41,7 @@ impl BootDevice for Machine {
             return self.set_override(&system, target, "Continuous").await?.map_err(BmcError::from);
         }
         let uefi = system.text(MODE) == Some("UEFI");
-        if !(uefi && quirks_of(&system).no_persistent_disk_in_uefi)
+        if !(uefi && self.quirks(&system).no_persistent_disk_in_uefi)
             && let Ok(target) = self.target(&system, source)
         {
             match self.set_override(&system, target, "Continuous").await? {
@@ -84,7 +84,7 @@ impl HttpBoot for Machine {
         let mut boot = json!({
             "BootSourceOverrideTarget": target, "BootSourceOverrideEnabled": "Once", "HttpBootUri": url,
         });
-        if let (true, Some(mode)) = (quirks_of(&system).full_boot_request, system.text(MODE)) {
+        if let (true, Some(mode)) = (self.quirks(&system).full_boot_request, system.text(MODE)) {
             boot["BootSourceOverrideMode"] = json!(mode);
         }
         self.patch_boot(&system.path, &json!({"Boot": boot})).await??;
@@ -130,7 +130,7 @@ impl Machine {
         if same_duration && system.text(TARGET) == Some(target) {
             return Ok(Ok(Changed::Already));
         }
-        let quirks = quirks_of(system);
+        let quirks = self.quirks(system);
         let mut boot = Map::from_iter([("BootSourceOverrideTarget".to_owned(), json!(target))]);
         // Some BMCs refuse a value that is in force already; others want all of them each time.
         if !same_duration || quirks.always_send_enabled || quirks.full_boot_request {

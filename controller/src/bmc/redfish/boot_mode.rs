@@ -8,7 +8,6 @@ use super::{
     Machine,
     boot::{ENABLED, MODE, TARGET},
     document::Document,
-    system::quirks_of,
 };
 use crate::{
     bmc::{BiosSettings as _, BmcError, BootModeControl, Changed},
@@ -48,7 +47,7 @@ impl BootModeControl for Machine {
             });
         }
         let mut boot = Map::from_iter([("BootSourceOverrideMode".to_owned(), json!(word))]);
-        if quirks_of(&system).full_boot_request {
+        if self.quirks(&system).full_boot_request {
             let current = |pointer| system.text(pointer).unwrap_or_default();
             boot.insert("BootSourceOverrideEnabled".to_owned(), json!(current(ENABLED)));
             boot.insert("BootSourceOverrideTarget".to_owned(), json!(current(TARGET)));

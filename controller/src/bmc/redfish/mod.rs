@@ -9,6 +9,7 @@ mod boot;
 mod boot_mode;
 mod client;
 mod collection;
+mod console;
 mod document;
 mod events;
 mod firmware;
@@ -69,6 +70,7 @@ fn open_with(driver_info: &Dictionary, pace: Pace) -> Result<Bmc, BmcError> {
         sensors: Some(machine.clone()),
         http_boot: Some(machine.clone()),
         log: Some(machine.clone()),
+        console: Some(machine.clone()),
         manager: Some(machine.clone()),
         events: Some(machine.clone()),
         ..Bmc::only_power(machine)

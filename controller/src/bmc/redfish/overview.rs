@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{Machine, auth::ROOT, document::Document};
+use super::{Machine, document::Document};
 use crate::bmc::{BmcError, Health, Overview};
 
 /// Longer than any maker's name.
@@ -12,7 +12,7 @@ const MAX_VENDOR: usize = 128;
 impl Overview for Machine {
     async fn vendor(&self) -> Result<Option<String>, BmcError> {
         // Older BMCs have no name in their root.
-        match name(&self.client.get(ROOT).await?, "/Vendor") {
+        match name(self.client.root().await?, "/Vendor") {
             Some(vendor) => Ok(Some(vendor)),
             None => Ok(name(&self.system().await?, "/Manufacturer")),
         }

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, LazyLock, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use sha2::{Digest as _, Sha256};
@@ -17,18 +17,42 @@ use super::{
 use crate::bmc::{
     BmcError,
     queue::{self, Queue},
+    quirks::Identity,
 };
 
 /// BMCs remembered at once; the one not used for longest makes room.
 const CAPACITY: usize = 16_384;
 /// Ways of verifying certificates remembered at once.
 const MAX_CLIENTS: usize = 64;
+/// Systems of one BMC whose identity is remembered.
+const MAX_IDENTITIES: usize = 256;
+/// Firmware is replaced now and then.
+const IDENTITY_FOR: Duration = Duration::from_secs(15 * 60);
 
 /// What connections to one BMC with the same credentials share.
 pub(super) struct Shared {
     pub(super) http: reqwest::Client,
     pub(super) login: Login,
     pub(super) queue: Arc<Queue>,
+    /// Who the BMC says it is, by path of the system.
+    identities: Mutex<HashMap<String, (Identity, Instant)>>,
+}
+
+impl Shared {
+    /// Who the BMC said it is, not long ago.
+    pub(super) fn identity(&self, system: &str) -> Option<Identity> {
+        let identities = self.identities.lock().unwrap_or_else(PoisonError::into_inner);
+        let (identity, _) = identities.get(system).filter(|(_, at)| at.elapsed() < IDENTITY_FOR)?;
+        Some(identity.clone())
+    }
+
+    pub(super) fn remember(&self, system: &str, identity: Identity) {
+        let mut identities = self.identities.lock().unwrap_or_else(PoisonError::into_inner);
+        if identities.len() >= MAX_IDENTITIES {
+            identities.clear();
+        }
+        identities.insert(system.to_owned(), (identity, Instant::now()));
+    }
 }
 
 type Key = [u8; 32];
@@ -53,7 +77,7 @@ pub(super) fn shared(settings: &Settings, pace: &Pace) -> Result<Arc<Shared>, Bm
     }
     let http = pool.client(settings, pace)?;
     let queue = queue::of(settings.origin.host_str().unwrap_or_default(), settings.origin.port());
-    let shared = Arc::new(Shared { http, login: Login::default(), queue });
+    let shared = Arc::new(Shared { http, login: Login::default(), queue, identities: Mutex::default() });
     if pool.entries.len() >= CAPACITY
         && let Some(oldest) = pool.entries.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| *key)
     {

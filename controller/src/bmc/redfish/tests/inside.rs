@@ -97,3 +97,46 @@ async fn the_boot_source_can_be_read_and_lists_what_is_offered() {
     mock.set(SYSTEM, "/Boot/BootSourceOverrideEnabled", json!("Disabled"));
     assert_eq!(device.current().await.unwrap(), None);
 }
+
+#[tokio::test]
+async fn rules_for_a_firmware_spare_a_bmc() {
+    let folder = tempfile::tempdir().unwrap();
+    let rule = r#"
+        [[quirk]]
+        name = "slowcoach"
+        about = "It is slow."
+        match = { vendor = ["Slowcoach*"], bmc = ["Snail"], firmware = "<2" }
+        set = { concurrency = 1, spacing_ms = 3 }
+    "#;
+    std::fs::write(folder.path().join("own.toml"), rule).unwrap();
+    crate::bmc::quirks::load(Some(folder.path())).unwrap();
+    let limits = |mock: &Mock| {
+        let port = mock.address.rsplit(':').next().unwrap().parse().unwrap();
+        let limits = crate::bmc::queue::of("127.0.0.1", Some(port)).limits();
+        (limits.concurrency, limits.spacing.as_millis())
+    };
+    for (version, expected) in [("1.9", (1, 3)), ("2.0", (2, 0))] {
+        let mock = Mock::start().await;
+        mock.set(SYSTEM, "/Manufacturer", json!("Slowcoach Inc."));
+        mock.set("/redfish/v1/Managers/1", "/Model", json!("Snail"));
+        mock.set("/redfish/v1/Managers/1", "/FirmwareVersion", json!(version));
+        bmc(&mock).power.state().await.unwrap();
+        assert_eq!(limits(&mock), expected, "{version}");
+        bmc(&mock).power.state().await.unwrap();
+        assert_eq!(mock.count("GET /redfish/v1/Managers/1"), 1, "who it is, is remembered");
+    }
+}
+
+#[tokio::test]
+async fn a_graphical_console_is_where_the_bmc_has_one() {
+    let mock = Mock::start().await;
+    let console = bmc(&mock).console.unwrap();
+    assert_eq!(console.graphical().await.unwrap(), None);
+    let offered = json!({"ServiceEnabled": true, "ConnectTypesSupported": ["KVMIP"]});
+    mock.set("/redfish/v1/Managers/1", "/GraphicalConsole", offered);
+    let url = console.graphical().await.unwrap().unwrap();
+    assert_eq!(url.as_str(), format!("{}/", mock.address));
+    mock.set(SYSTEM, "/SerialConsole", json!({"SSH": {"ServiceEnabled": true, "Port": 2200}}));
+    let error = console.serial().await.err().unwrap();
+    assert!(error.to_string().contains("port 2200"), "{error}");
+}

@@ -275,7 +275,7 @@ async fn subscriptions_are_made_shown_and_ended() {
     let sent = mock.bodies("POST /redfish/v1/EventService/Subscriptions").remove(1);
     assert_eq!(sent["HttpHeaders"], json!([{"X-Token": "hunter2"}]));
     assert!(sent.get("EventTypes").is_none());
-    assert_eq!(events.list().await.unwrap(), [made.clone()]);
+    assert_eq!(events.list().await.unwrap(), std::slice::from_ref(&made));
     assert_eq!(events.delete(&made.id).await.unwrap(), Changed::Yes);
     assert_eq!(events.delete(&made.id).await.unwrap(), Changed::Already);
 }
