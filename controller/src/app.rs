@@ -22,7 +22,9 @@ use self::{
 };
 use crate::{
     agents::{Fleet, authority::Authority, authority::AuthorityError},
-    api, bmc, boot,
+    api,
+    bmc::{self, quirks::QuirkFolder},
+    boot,
     boot::MediaShelf,
     config::Config,
     config_drive::{self, ConfigDrives},
@@ -123,6 +125,7 @@ struct Rooms {
     config_drives: ConfigDrives,
     engine: Engine,
     notifications: Arc<Notifications>,
+    quirks: QuirkFolder,
     gate: api::access::Gate,
     certificate: Option<api::Certificate>,
 }
@@ -191,6 +194,7 @@ fn why(ended: Result<Ended, JoinError>) -> &'static str {
 impl Rooms {
     async fn open(config: &Config, endpoints: &Endpoints) -> Result<Self, AppError> {
         let certificate = certificate_of_api(config)?;
+        let quirks = QuirkFolder::open(config.resolve(&config.bmc.quirks_dir)).await;
         let gate = api::access::Gate::open(&config.api, &config.keystone, &config.state_dir)?;
         let store = Store::start(&config.store, &config.state_dir).await?;
         // Before the engine, which already writes history as it starts.
@@ -236,6 +240,7 @@ impl Rooms {
             config_drives,
             engine,
             notifications,
+            quirks,
             gate,
             certificate,
         })
@@ -269,9 +274,18 @@ impl Rooms {
             fleet: self.fleet,
             hostname: hostname(),
             started: Utc::now(),
+            quirks: self.quirks.clone(),
             gate: self.gate,
             config: config.api.clone(),
         });
+        if config.bmc.quirks_check_interval > 0 {
+            let every = Duration::from_secs(config.bmc.quirks_check_interval.into());
+            let (quirks, stop) = (self.quirks, stop.clone());
+            servers.spawn(async move {
+                stop.run_until_cancelled(quirks.watch(every)).await;
+                ("quirks", Ok(()))
+            });
+        }
         let (api_stop, max_connections) = (stop.clone(), config.api.max_connections);
         servers.spawn(async move {
             let served = api::serve(listeners.api, api, self.certificate, max_connections, api_stop).await;

@@ -13,7 +13,7 @@ use std::{
 use serde::Deserialize;
 use toml::de::DeTable;
 
-use crate::{agents, api, boot, files, image, notify, reconcile, store};
+use crate::{agents, api, bmc, boot, files, image, notify, reconcile, store};
 
 const MAX_BYTES: u64 = 1024 * 1024;
 
@@ -41,6 +41,8 @@ pub struct Config {
     pub boot: boot::Config,
     /// The `[images]` section.
     pub images: image::Config,
+    /// The `[bmc]` section.
+    pub bmc: bmc::Config,
     /// The `[conductor]` section.
     pub conductor: reconcile::Config,
     /// The `[notifications]` section.
@@ -152,6 +154,7 @@ impl Default for Config {
             files: files::Config::default(),
             boot: boot::Config::default(),
             images: image::Config::default(),
+            bmc: bmc::Config::default(),
             conductor: reconcile::Config::default(),
             notifications: notify::Config::default(),
         }

@@ -31,6 +31,7 @@ mod patch;
 mod port_fields;
 mod ports;
 mod query;
+mod quirks;
 mod ramdisk;
 mod resources;
 mod root;
@@ -58,7 +59,7 @@ pub use self::{
     listener::serve,
     tls::{Certificate, TlsError},
 };
-use crate::{agents::Fleet, reconcile::Engine, store::Store};
+use crate::{agents::Fleet, bmc::quirks::QuirkFolder, reconcile::Engine, store::Store};
 
 /// `[api]` of the configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,6 +151,8 @@ pub struct State {
     pub hostname: String,
     /// When this controller started.
     pub started: DateTime<Utc>,
+    /// The operator's rules about BMCs.
+    pub quirks: QuirkFolder,
     /// Who is let in.
     pub gate: access::Gate,
     /// `[api]`.
@@ -229,6 +232,7 @@ pub fn router(state: State) -> Router {
         .merge(node_vifs::routes())
         .merge(shards::routes())
         .merge(events::routes())
+        .merge(quirks::routes())
         .route_layer(middleware::from_fn_with_state(state.clone(), access::guard))
         .fallback(|| async { error::ApiError::no_such_path().into_response() })
         .method_not_allowed_fallback(|| async { error::ApiError::method_not_allowed().into_response() })

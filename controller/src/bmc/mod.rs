@@ -2,6 +2,7 @@
 //! nodes only as an address with credentials; knows no provision state.
 
 mod capability;
+mod config;
 mod error;
 pub mod fake;
 pub mod queue;
@@ -14,6 +15,7 @@ use bessemer_proto::ids::NodeId;
 
 use crate::node::Node;
 pub use capability::*;
+pub use config::Config;
 pub use error::BmcError;
 
 /// What one BMC can do.

@@ -104,6 +104,18 @@ pub fn of(host: &str, port: Option<u16>) -> Arc<Queue> {
     queue
 }
 
+/// What all BMCs were asked so far.
+#[must_use]
+pub fn total() -> Calls {
+    let queues: Vec<_> = locked(&QUEUES).values().cloned().collect();
+    queues.iter().map(|queue| queue.calls()).fold(Calls::default(), |sum, one| Calls {
+        number: sum.number + one.number,
+        failed: sum.failed + one.failed,
+        time: sum.time + one.time,
+        waited: sum.waited + one.waited,
+    })
+}
+
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

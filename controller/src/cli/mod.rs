@@ -1,6 +1,7 @@
 //! The operator's command line: `bessemer serve` is the controller, everything else a client of its REST API.
 
 mod arguments;
+mod bmc;
 mod client;
 mod config_drive;
 mod demo;
@@ -72,6 +73,9 @@ enum Command {
     /// Network interfaces of machines.
     #[command(subcommand)]
     Port(port::PortCommand),
+    /// BMCs.
+    #[command(subcommand)]
+    Bmc(bmc::BmcCommand),
     /// Disk images.
     #[command(subcommand)]
     Image(image::ImageCommand),
@@ -115,6 +119,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Serve(serve) => serve.run(),
         Command::Config(command) => command.run(),
+        Command::Bmc(command) => command.run(&remote),
         Command::Image(command) => command.run(),
         Command::Node(command) => {
             with_client(&remote, async |client, output| command.run(&client, &output).await)

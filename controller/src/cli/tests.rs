@@ -27,7 +27,7 @@ async fn run_at(url: &str, line: &[&str]) -> Result<(), String> {
         Command::Node(command) => command.run(&client, &output).await,
         Command::Port(command) => command.run(&client, &output).await,
         Command::Deploy(deploy) => deploy.run(&client, &output).await,
-        Command::Serve(_) | Command::Config(_) | Command::Image(_) => unreachable!(),
+        Command::Serve(_) | Command::Config(_) | Command::Image(_) | Command::Bmc(_) => unreachable!(),
     };
     ended.map_err(|error| chain(&error))
 }

@@ -8,7 +8,7 @@ use serde::{
 use toml::de::DeTable;
 
 use super::Config;
-use crate::{agents, api, boot, files, image, notify, reconcile, store};
+use crate::{agents, api, bmc, boot, files, image, notify, reconcile, store};
 
 /// Says which keys a section has.
 type Keys = fn() -> &'static [&'static str];
@@ -22,6 +22,7 @@ pub(super) const SECTIONS: &[(&str, Keys)] = &[
     ("files", keys_of::<files::Config>),
     ("boot", keys_of::<boot::Config>),
     ("images", keys_of::<image::Config>),
+    ("bmc", keys_of::<bmc::Config>),
     ("conductor", keys_of::<reconcile::Config>),
     ("notifications", keys_of::<notify::Config>),
 ];

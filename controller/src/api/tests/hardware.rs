@@ -391,3 +391,33 @@ async fn a_node_that_somebody_works_on_is_locked_and_can_still_be_read() {
     assert_eq!(locked.status, StatusCode::CONFLICT);
     assert!(locked.fault().contains("is locked by host localhost.localdomain"), "{}", locked.fault());
 }
+
+#[tokio::test]
+async fn rules_about_bmcs_are_read_again_and_bad_ones_change_nothing() {
+    let controller = Controller::start().await;
+    let path = "/v1/bmc/quirks";
+    let names = async || {
+        let answer = controller.get(path).await.body;
+        let quirks = answer["quirks"].as_array().unwrap().iter();
+        quirks.map(|quirk| quirk["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert!(names().await.contains(&"lenovo-uefi-disk".to_owned()));
+    let folder = controller.state.quirks.path().to_owned();
+    std::fs::create_dir(&folder).unwrap();
+    let rule = "[[quirk]]\nname = \"site-a\"\nabout = \"\"\nmatch = { vendor = [\"A\"] }\nset = { full_boot_request = true }";
+    std::fs::write(folder.join("a.toml"), rule).unwrap();
+    assert!(!names().await.contains(&"site-a".to_owned()));
+    assert_eq!(controller.put(path, json!({})).await.status, StatusCode::OK);
+    assert!(names().await.contains(&"site-a".to_owned()));
+    std::fs::write(folder.join("b.toml"), rule.replace("full_boot", "half_boot")).unwrap();
+    let refused = controller.put(path, json!({})).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    assert!(
+        refused.fault().contains("b.toml") && refused.fault().contains("half_boot"),
+        "{}",
+        refused.fault()
+    );
+    let answer = controller.get(path).await.body;
+    assert!(answer["problem"].as_str().unwrap().contains("half_boot"));
+    assert!(names().await.contains(&"site-a".to_owned()));
+}

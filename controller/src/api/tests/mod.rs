@@ -88,7 +88,8 @@ impl Controller {
         let engine = Engine::start(deps).await.unwrap();
         let hostname = "localhost.localdomain".to_owned();
         let (gate, config) = (Gate::default(), Config::default());
-        let state = State { store, engine, fleet, hostname, started: Utc::now(), gate, config };
+        let quirks = bmc::quirks::QuirkFolder::open(dir.path().join("quirks")).await;
+        let state = State { store, engine, fleet, hostname, started: Utc::now(), quirks, gate, config };
         Self { state, _dir: dir }
     }
 

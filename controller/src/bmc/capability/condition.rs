@@ -7,7 +7,10 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::Changed;
-use crate::{bmc::BmcError, node::words};
+use crate::{
+    bmc::{BmcError, quirks::Identity},
+    node::words,
+};
 
 /// How a machine is, as its BMC sums it up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +30,10 @@ words!(Health { Ok = "OK", Warning = "Warning", Critical = "Critical" });
 pub trait Overview: Send + Sync {
     /// Who made it; `None` when the BMC does not say.
     async fn vendor(&self) -> Result<Option<String>, BmcError>;
+    /// What the BMC says of itself and its machine: rules about quirks match on it.
+    async fn identity(&self) -> Result<Identity, BmcError> {
+        Ok(Identity { vendor: self.vendor().await?, ..Identity::default() })
+    }
     /// How it is; `None` when the BMC does not say.
     async fn health(&self) -> Result<Option<Health>, BmcError>;
 }

@@ -118,18 +118,22 @@ impl Library {
     /// Adds the `*.toml` files of a folder, in the order of their names. A folder that is not there has none.
     pub fn add_folder(&mut self, folder: &Path) -> Result<(), QuirkError> {
         for path in files(folder)? {
-            let read = |source| QuirkError::Read { path: path.clone(), source };
-            let mut text = String::new();
-            fs::File::open(&path)
-                .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text))
-                .map_err(read)?;
-            if text.len() as u64 > MAX_FILE_BYTES {
-                let most = usize::try_from(MAX_FILE_BYTES).unwrap_or(usize::MAX);
-                return Err(QuirkError::TooMany { path, what: "bytes", most });
-            }
-            self.add(&text, &Source::File(path))?;
+            self.add_file(&path)?;
         }
         Ok(())
+    }
+
+    /// Adds the rules of one file.
+    pub fn add_file(&mut self, path: &Path) -> Result<(), QuirkError> {
+        let read = |source| QuirkError::Read { path: path.to_owned(), source };
+        let mut text = String::new();
+        let file = fs::File::open(path);
+        file.and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)).map_err(read)?;
+        if text.len() as u64 > MAX_FILE_BYTES {
+            let most = usize::try_from(MAX_FILE_BYTES).unwrap_or(usize::MAX);
+            return Err(QuirkError::TooMany { path: path.to_owned(), what: "bytes", most });
+        }
+        self.add(&text, &Source::File(path.to_owned()))
     }
 
     /// Adds the rules of a file; one with the name of an earlier one takes its place.

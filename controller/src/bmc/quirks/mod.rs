@@ -1,6 +1,7 @@
 //! Where BMCs differ from what their standards say, as data: TOML files in `data/`, and those of the operator, which come
 //! after and so win. A rule matches on what a BMC says of itself ([`Identity`]) and sets some of [`Quirks`].
 
+mod folder;
 mod library;
 mod rule;
 mod values;
@@ -14,6 +15,7 @@ use std::{
     sync::{Arc, LazyLock, PoisonError, RwLock},
 };
 
+pub use folder::{News, QuirkFolder};
 pub use library::{Library, Matched, QuirkError, Source};
 pub use rule::{Identity, Rule};
 pub use values::Quirks;
@@ -58,4 +60,13 @@ pub fn stamp(folder: &Path) -> Vec<(PathBuf, u64, Option<std::time::SystemTime>)
             Some((path, size, changed))
         })
         .collect()
+}
+
+/// An error with its causes, in one line.
+fn sentence(error: &QuirkError) -> String {
+    use std::error::Error as _;
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
 }

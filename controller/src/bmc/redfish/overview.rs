@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 
-use super::{Machine, document::Document};
-use crate::bmc::{BmcError, Health, Overview};
+use super::{Machine, document::Document, system::identity};
+use crate::bmc::{BmcError, Health, Overview, quirks::Identity};
 
 /// Longer than any maker's name.
 const MAX_VENDOR: usize = 128;
@@ -16,6 +16,12 @@ impl Overview for Machine {
             Some(vendor) => Ok(Some(vendor)),
             None => Ok(name(&self.system().await?, "/Manufacturer")),
         }
+    }
+
+    async fn identity(&self) -> Result<Identity, BmcError> {
+        let system = self.system().await?;
+        let managers = self.managers(&system).await?;
+        Ok(identity(&system, &managers))
     }
 
     async fn health(&self) -> Result<Option<Health>, BmcError> {

@@ -79,7 +79,7 @@ impl Machine {
     }
 }
 
-fn identity(system: &Document, managers: &[Document]) -> Identity {
+pub(super) fn identity(system: &Document, managers: &[Document]) -> Identity {
     let of_manager = |pointer: &str| managers.iter().find_map(|manager| manager.shown(pointer));
     Identity {
         vendor: system.shown("/Manufacturer"),
