@@ -297,3 +297,68 @@ async fn the_profiles_rules_are_kept() {
     assert_eq!(client.get(path).await["Boot"]["BootSourceOverrideTarget"], "Cd");
     assert_eq!(client.try_send(Method::GET, "/redfish/v1/Systems/1", None).await.unwrap().status(), 404);
 }
+
+/// Sends one RIBCL command and answers the text of all documents.
+async fn ribcl(client: &Client, tag: &str, command: &str) -> String {
+    let body = format!(
+        "<RIBCL VERSION=\"2.0\"><LOGIN USER_LOGIN=\"{}\" PASSWORD=\"{}\"><{tag} MODE=\"write\">{command}</{tag}></LOGIN></RIBCL>",
+        client.user, client.password
+    );
+    let answer = client.http.post(format!("{}/ribcl", client.base)).body(body).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    answer.text().await.unwrap()
+}
+
+#[tokio::test]
+async fn ribcl_drives_the_same_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.iso"), vec![0; 70_000]).unwrap();
+    let images =
+        bessemer_tests::lab::image_server::ImageServer::start(folder.path(), ([127, 0, 0, 1], 0).into());
+    let images = images.await.unwrap();
+    let lab = lab(folder.path(), "ilo4-gen8").await;
+    let machine = lab.machine("m");
+    let mut client = Client::new(machine);
+    assert_eq!(client.try_send(Method::GET, "/redfish/v1/", None).await.unwrap().status(), 404);
+    let data = client.try_send(Method::GET, "/xmldata?item=all", None).await.unwrap().text().await.unwrap();
+    assert!(data.contains("<SPN>ProLiant DL380p Gen8</SPN>"), "{data}");
+    let answer = ribcl(&client, "SERVER_INFO", "<GET_HOST_POWER_STATUS/>").await;
+    assert!(answer.matches("<?xml").count() > 2 && answer.contains("HOST_POWER=\"OFF\""), "{answer}");
+    let insert = format!("<INSERT_VIRTUAL_MEDIA DEVICE=\"CDROM\" IMAGE_URL=\"{}\"/>", images.url("a.iso"));
+    ribcl(&client, "RIB_INFO", &insert).await;
+    assert!(machine.status().cd.is_none(), "told, not connected");
+    let connect = "<SET_VM_STATUS DEVICE=\"CDROM\"><VM_BOOT_OPTION VALUE=\"BOOT_ONCE\"/></SET_VM_STATUS>";
+    ribcl(&client, "RIB_INFO", connect).await;
+    assert_eq!(machine.status().cd.unwrap().image, images.url("a.iso"));
+    let once = ribcl(&client, "SERVER_INFO", "<GET_ONE_TIME_BOOT/>").await;
+    assert!(once.contains("BOOT_TYPE VALUE=\"CDROM\""), "{once}");
+    let mut boots = machine.boots();
+    ribcl(&client, "SERVER_INFO", "<SET_HOST_POWER HOST_POWER=\"Yes\"/>").await;
+    let booted = boots.recv().await.unwrap().source;
+    assert_eq!(booted, bessemer_tests::lab::BootSource::Cd(images.url("a.iso")));
+    let mode = ribcl(&client, "SERVER_INFO", "<GET_CURRENT_BOOT_MODE/>").await;
+    assert!(mode.contains("Feature not supported"), "{mode}");
+    client.password = "wrong".into();
+    let refused = ribcl(&client, "SERVER_INFO", "<GET_PRODUCT_NAME/>").await;
+    assert!(refused.contains("STATUS=\"0x005F\"") && !refused.contains("Gen8"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_bmc_that_works_by_tasks_tells_the_end_by_its_monitor() {
+    let folder = tempfile::tempdir().unwrap();
+    let lab = lab(folder.path(), "slow-tasks").await;
+    let machine = lab.machine("m");
+    let client = Client::new(machine);
+    let reset = "/redfish/v1/Systems/1/Actions/ComputerSystem.Reset";
+    for (kind, last) in [("On", 204), ("Sideways", 400)] {
+        let accepted = client.send(Method::POST, reset, json!({ "ResetType": kind })).await;
+        assert_eq!(accepted.status(), 202, "{kind}");
+        let monitor = accepted.headers()["location"].to_str().unwrap().to_owned();
+        let mut looks = Vec::new();
+        for _ in 0..3 {
+            looks.push(client.try_send(Method::GET, &monitor, None).await.unwrap().status().as_u16());
+        }
+        assert_eq!(looks, [202, 202, last], "{kind}");
+    }
+    assert!(machine.status().on);
+}

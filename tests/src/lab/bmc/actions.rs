@@ -136,9 +136,13 @@ pub(super) async fn before_change(
     {
         let text = password.as_str().filter(|text| text.len() >= 8);
         let text = text.ok_or_else(|| RedfishError::bad_value("Password", &"(hidden)".into()))?;
-        bmc.state().credentials.password = Secret::new(text);
+        set_password(bmc, text);
     }
     Ok(())
+}
+
+pub(super) fn set_password(bmc: &Bmc, password: &str) {
+    bmc.state().credentials.password = Secret::new(password);
 }
 
 /// Answers at once, fetches the image for real, and ends its task when the image was read to its end.
@@ -297,6 +301,8 @@ impl Bmc {
     pub(super) async fn restart(&self, down: Duration) {
         self.wire.restart(down);
         self.sessions.forget();
+        self.state().ribcl_urls.clear();
+        self.state().ribcl_options.clear();
         for slot in [Slot::Cd, Slot::Second] {
             // It may have none.
             let _ = self.handle.eject(slot).await;

@@ -10,7 +10,7 @@ use axum::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{Bmc, Shared, error::RedfishError, profile::Overlay};
+use super::{Bmc, Shared, error::RedfishError, profile::Overlay, tasks};
 use crate::lab::{BootMode, Post};
 
 const ROOT: &str = "/redfish/v1/";
@@ -132,8 +132,11 @@ pub(super) fn made(bmc: &Bmc, path: &str) -> Option<Value> {
 /// The outermost layer of Redfish.
 pub(super) async fn dress(State(bmc): State<Shared>, mut request: Request, next: Next) -> Response {
     let seen = request.uri().path().to_owned();
+    if bmc.profile().ribcl.no_redfish && seen.starts_with("/redfish") {
+        return StatusCode::NOT_FOUND.into_response();
+    }
     let rules = &bmc.profile().answers;
-    if rules.redirects && request.method() == Method::GET && seen != "/redfish" && !seen.ends_with('/') {
+    if rules.redirects && request.method() == Method::GET && seen.starts_with(ROOT) && !seen.ends_with('/') {
         let place = HeaderValue::from_str(&format!("{seen}/")).unwrap_or(HeaderValue::from_static("/"));
         return (StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, place)]).into_response();
     }
@@ -156,8 +159,22 @@ pub(super) async fn dress(State(bmc): State<Shared>, mut request: Request, next:
     let query = request.uri().query().unwrap_or_default().to_owned();
     *request.uri_mut() = format!("{path}?{query}").parse().unwrap_or(Uri::from_static("/redfish"));
     let method = request.method().clone();
-    let response = next.run(request).await;
+    let mut response = next.run(request).await;
+    if method == Method::POST && bmc.profile().answers.tasks.iter().any(|end| path.ends_with(end)) {
+        response = as_task(&bmc, response).await;
+    }
     present(&bmc, &method, &path, &query, response).await
+}
+
+/// The end of an action as the end of a task, which is what the client is told at first.
+async fn as_task(bmc: &Shared, response: Response) -> Response {
+    let (parts, body) = bytes(response).await;
+    let end = if parts.status.is_success() {
+        Ok(())
+    } else {
+        Err(serde_json::from_slice(&body).unwrap_or_default())
+    };
+    tasks::accepted(bmc, tasks::begin(bmc, "Action", Some(end)))
 }
 
 async fn rename(request: Request, property: &super::profile::AliasProperty) -> Result<Request, RedfishError> {

@@ -251,17 +251,13 @@ fn firmware(documents: &Documents) {
     let body = json!({
         "ServiceEnabled": true, "Status": ok(),
         "FirmwareInventory": { "@odata.id": format!("{base}/FirmwareInventory") },
-        "HttpPushUri": "/redfish/v1/UpdateService/push",
         "MultipartHttpPushUri": "/redfish/v1/UpdateService/upload",
         "Actions": { "#UpdateService.SimpleUpdate": {
             "target": format!("{base}/Actions/UpdateService.SimpleUpdate"),
             "TransferProtocol@Redfish.AllowableValues": ["HTTP", "HTTPS"],
         }},
     });
-    let mut body = resource(base, "UpdateService.v1_17_1", "Update Service", body);
-    if let Some(object) = body.as_object_mut() {
-        object.remove("HttpPushUri");
-    }
+    let body = resource(base, "UpdateService.v1_17_1", "Update Service", body);
     documents.put(Document::new(body));
     collection(documents, "SoftwareInventory", &format!("{base}/FirmwareInventory"), false);
     for (id, name, version) in [("BMC", "BMC Firmware", "1.0.0"), ("BIOS", "System Firmware", "1.0.0")] {

@@ -14,6 +14,7 @@ mod media;
 pub mod profile;
 mod reply;
 mod resources;
+mod ribcl;
 mod service;
 mod systems;
 mod tasks;
@@ -76,6 +77,9 @@ struct State {
     names: BTreeMap<String, String>,
     /// The word of the boot target that was asked for.
     boot_word: String,
+    /// Images whose place RIBCL was told, and how they were connected, by device.
+    ribcl_urls: BTreeMap<String, String>,
+    ribcl_options: BTreeMap<String, String>,
     /// For how long, and what: attributes of the manager.
     boot_attributes: (String, String),
     indicator: bool,
@@ -127,6 +131,8 @@ impl Bmc {
             busy: 0,
             names: BTreeMap::new(),
             boot_word: "None".into(),
+            ribcl_urls: BTreeMap::new(),
+            ribcl_options: BTreeMap::new(),
             boot_attributes: ("Disabled".into(), "Normal".into()),
             indicator: false,
             asset_tag: String::new(),
@@ -215,6 +221,7 @@ fn router(bmc: Shared) -> Router {
         .route(actions::UPLOAD, post(actions::push).layer(DefaultBodyLimit::max(FIRMWARE_LIMIT)));
     let checked = protected.route_layer(middleware::from_fn_with_state(bmc.clone(), auth::require));
     Router::new()
+        .merge(ribcl::routes(&bmc.profile().ribcl))
         .merge(service::open_routes())
         .merge(auth::open_routes())
         .merge(checked)

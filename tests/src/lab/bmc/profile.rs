@@ -265,9 +265,7 @@ pub struct AccessRules {
 pub struct RibclRules {
     /// RIBCL is spoken.
     pub enabled: bool,
-    /// RIS is spoken.
-    pub rest: bool,
-    /// Redfish is spoken.
+    /// Redfish is not spoken.
     pub no_redfish: bool,
     /// Boot modes are known.
     pub boot_modes: bool,
