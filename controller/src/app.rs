@@ -28,10 +28,11 @@ use crate::{
     boot::MediaShelf,
     config::Config,
     config_drive::{self, ConfigDrives},
+    console::Consoles,
     files,
     image::{self, ImageError, Images},
     notify::{Notifications, NotifyError},
-    reconcile::{Deps, Engine, Pokes, sentence},
+    reconcile::{Deps, Engine, OpenBmc, Pokes, sentence},
     store::{Store, StoreError},
 };
 
@@ -218,13 +219,17 @@ impl Rooms {
         }
         let images = open_images(config, endpoints, &authority)?;
         let config_drives = ConfigDrives::new(images.clone());
+        let open_bmc: OpenBmc = Arc::new(bmc::open);
+        let folder = config.resolve(Path::new("consoles"));
+        let consoles = Consoles::new(config.console.clone(), &folder, store.clone(), Arc::clone(&open_bmc));
         let engine = Engine::start(Deps {
             store: store.clone(),
             fleet: fleet.clone(),
             shelf: shelf.clone(),
             images: images.clone(),
             config_drives: config_drives.clone(),
-            open_bmc: Arc::new(bmc::open),
+            consoles,
+            open_bmc,
             config: config.conductor.clone(),
             hostname: hostname(),
             token_lifetime: Duration::from_secs(config.agents.token_lifetime.get().into()),

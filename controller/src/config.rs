@@ -13,7 +13,7 @@ use std::{
 use serde::Deserialize;
 use toml::de::DeTable;
 
-use crate::{agents, api, bmc, boot, files, image, notify, reconcile, store};
+use crate::{agents, api, bmc, boot, console, files, image, notify, reconcile, store};
 
 const MAX_BYTES: u64 = 1024 * 1024;
 
@@ -45,6 +45,8 @@ pub struct Config {
     pub bmc: bmc::Config,
     /// The `[conductor]` section.
     pub conductor: reconcile::Config,
+    /// The `[console]` section.
+    pub console: console::Config,
     /// The `[notifications]` section.
     pub notifications: notify::Config,
 }
@@ -156,6 +158,7 @@ impl Default for Config {
             images: image::Config::default(),
             bmc: bmc::Config::default(),
             conductor: reconcile::Config::default(),
+            console: console::Config::default(),
             notifications: notify::Config::default(),
         }
     }

@@ -7,6 +7,7 @@
 //! - [`bmc`]: out-of-band hardware behind narrow traits. Knows no provision state.
 //! - [`boot`]: what a machine boots. Knows no provision state.
 //! - [`image`]: where images come from and how they are kept and served.
+//! - [`console`]: serial consoles: kept open, recorded, shown. Serves nothing itself.
 //! - [`config_drive`]: config drives: their forms, their file system, how agents get them.
 //! - [`files`]: the HTTP(S) server that BMCs and agents fetch boot media and images from.
 //! - [`agents`]: the gRPC side. Records what an agent reports and pokes; decides nothing.
@@ -25,6 +26,7 @@ pub mod boot;
 pub mod cli;
 pub mod config;
 pub mod config_drive;
+pub mod console;
 pub mod drivers;
 pub mod files;
 pub mod image;

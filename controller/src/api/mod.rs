@@ -5,6 +5,7 @@ pub mod access;
 mod allocations;
 mod conductors;
 mod connections;
+mod console;
 mod drivers;
 mod error;
 mod events;
@@ -217,6 +218,7 @@ pub fn router(state: State) -> Router {
         .merge(node_states::routes())
         .merge(node_settings::routes())
         .merge(node_management::routes())
+        .merge(console::routes())
         .merge(node_hardware::routes())
         .merge(vendor::routes())
         .merge(ramdisk::routes())

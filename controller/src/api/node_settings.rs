@@ -10,7 +10,7 @@ use http::{StatusCode, header};
 use serde_json::{Value, json};
 
 use super::{
-    State,
+    State, console,
     error::ApiError,
     json::JsonBody,
     layers::to_the_end,
@@ -29,7 +29,7 @@ pub(super) fn routes() -> Router<State> {
         .route("/v1/nodes/{node}/states/boot_mode", put(boot_mode))
         .route("/v1/nodes/{node}/states/secure_boot", put(secure_boot))
         .route("/v1/nodes/{node}/states/raid", put(raid))
-        .route("/v1/nodes/{node}/states/console", get(console).put(set_console))
+        .route("/v1/nodes/{node}/states/console", get(get_console).put(set_console))
 }
 
 async fn boot_mode(
@@ -100,14 +100,13 @@ async fn raid(
 
 // === console ===
 
-async fn console(
+async fn get_console(
     Extract(state): Extract<State>,
     context: Context,
     Path(ident): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let node = find(&state, &context, &ident).await?;
-    // The only console there is, that of `fake-hardware`, leads nowhere.
-    let info = if node.console_enabled { json!({}) } else { Value::Null };
+    let info = console::info(&state, &context, &node);
     Ok(Json(json!({"console_enabled": node.console_enabled, "console_info": info})))
 }
 

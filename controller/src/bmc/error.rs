@@ -83,6 +83,18 @@ pub enum BmcError {
         /// The BMC's own words, shortened.
         message: String,
     },
+    /// An answer of IPMI that says no.
+    #[error("the BMC at {address} answered {what} with code {code:#04x}: {meaning}")]
+    Completion {
+        /// Where.
+        address: String,
+        /// What was asked.
+        what: String,
+        /// Completion code of a command, or status of a session that was to begin.
+        code: u8,
+        /// What it means, and what to do.
+        meaning: &'static str,
+    },
     /// An answer that does not say what it must.
     #[error("the BMC at {address} answered {what} with something else than expected: {problem}")]
     Malformed {

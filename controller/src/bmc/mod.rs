@@ -5,6 +5,7 @@ mod capability;
 mod config;
 mod error;
 pub mod fake;
+pub mod ipmi;
 pub mod queue;
 pub mod quirks;
 pub mod redfish;
@@ -95,6 +96,7 @@ impl Bmc {
 /// Makes the BMC of a node from its `driver` and `driver_info`. Does not connect yet.
 pub fn open(node: &Node) -> Result<Bmc, BmcError> {
     match node.driver.as_str() {
+        "ipmi" => ipmi::open(node),
         "redfish" => redfish::open(&node.driver_info),
         "fake-hardware" => fake::open(node),
         // Whoever switches the machine says so here; nothing else can be asked of it.

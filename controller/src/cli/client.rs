@@ -1,6 +1,6 @@
 //! A client of the REST API.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use bessemer_proto::secret::Secret;
 use reqwest::{Method, StatusCode};
@@ -9,7 +9,10 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject as _},
 };
 use serde_json::Value;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use url::Url;
+
+use super::socket::{self, Socket};
 
 /// Newest microversion: this client comes with its server.
 const VERSION: &str = "1.115";
@@ -23,6 +26,8 @@ const MAX_ANSWER: usize = 64 * 1024 * 1024;
 pub(super) struct Client {
     http: reqwest::Client,
     base: Url,
+    /// The same that `http` uses.
+    tls: Arc<ClientConfig>,
     credentials: Option<Credentials>,
 }
 
@@ -106,17 +111,18 @@ impl Client {
         if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
             return Err(ClientError::Url(url.to_owned()));
         }
+        let tls = Arc::new(tls(ca)?);
         let mut builder = reqwest::Client::builder()
             .timeout(TIMEOUT)
             .connect_timeout(Duration::from_secs(10))
             .user_agent(concat!("bessemer/", env!("CARGO_PKG_VERSION")));
-        builder = builder.tls_backend_preconfigured(tls(ca)?);
+        builder = builder.tls_backend_preconfigured((*tls).clone());
         // A controller on this machine is not behind a proxy.
         if base.host_str().is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]")) {
             builder = builder.no_proxy();
         }
         let http = builder.build().map_err(ClientError::Setup)?;
-        Ok(Self { http, base, credentials: None })
+        Ok(Self { http, base, tls, credentials: None })
     }
 
     /// The same client, with credentials.
@@ -178,6 +184,15 @@ impl Client {
                 _ => return Ok(items),
             }
         }
+    }
+
+    /// The WebSocket that a link of an answer leads to; of the same controller, whatever host the link names.
+    pub(super) async fn socket(&self, link: &Url, config: WebSocketConfig) -> anyhow::Result<Socket> {
+        let path: Vec<_> =
+            link.path_segments().into_iter().flatten().skip_while(|part| *part != "v1").collect();
+        let mut url = self.url(path.get(1..).unwrap_or_default())?;
+        url.set_query(link.query());
+        socket::open(url, Arc::clone(&self.tls), config).await
     }
 
     fn url(&self, path: &[&str]) -> Result<Url, ClientError> {
@@ -250,7 +265,7 @@ fn read_ca(path: &Path, roots: &mut RootCertStore) -> Result<(), Box<dyn std::er
 }
 
 /// The sentence inside an Ironic error body: JSON in JSON.
-fn error_message(body: &[u8]) -> Option<String> {
+pub(super) fn error_message(body: &[u8]) -> Option<String> {
     let outer: Value = serde_json::from_slice(body).ok()?;
     // What refuses credentials speaks differently.
     if let Some(message) = outer.pointer("/error/message").and_then(Value::as_str) {

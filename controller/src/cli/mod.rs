@@ -4,6 +4,7 @@ mod arguments;
 mod bmc;
 mod client;
 mod config_drive;
+mod console;
 mod demo;
 mod deploy;
 mod image;
@@ -12,6 +13,7 @@ mod node;
 mod output;
 mod port;
 mod serve;
+mod socket;
 #[cfg(test)]
 mod tests;
 mod verbs;
@@ -76,6 +78,7 @@ enum Command {
     /// BMCs.
     #[command(subcommand)]
     Bmc(bmc::BmcCommand),
+    Console(console::Console),
     /// Disk images.
     #[command(subcommand)]
     Image(image::ImageCommand),
@@ -126,6 +129,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         Command::Port(command) => {
             with_client(&remote, async |client, output| command.run(&client, &output).await)
+        }
+        Command::Console(console) => {
+            with_client(&remote, async |client, output| console.run(&client, &output).await)
         }
         Command::Deploy(deploy) => {
             with_client(&remote, async |client, output| deploy.run(&client, &output).await)

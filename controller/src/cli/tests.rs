@@ -26,6 +26,7 @@ async fn run_at(url: &str, line: &[&str]) -> Result<(), String> {
     let ended = match arguments.command {
         Command::Node(command) => command.run(&client, &output).await,
         Command::Port(command) => command.run(&client, &output).await,
+        Command::Console(console) => console.run(&client, &output).await,
         Command::Deploy(deploy) => deploy.run(&client, &output).await,
         Command::Serve(_) | Command::Config(_) | Command::Image(_) | Command::Bmc(_) => unreachable!(),
     };

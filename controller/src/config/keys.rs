@@ -8,7 +8,7 @@ use serde::{
 use toml::de::DeTable;
 
 use super::Config;
-use crate::{agents, api, bmc, boot, files, image, notify, reconcile, store};
+use crate::{agents, api, bmc, boot, console, files, image, notify, reconcile, store};
 
 /// Says which keys a section has.
 type Keys = fn() -> &'static [&'static str];
@@ -24,6 +24,7 @@ pub(super) const SECTIONS: &[(&str, Keys)] = &[
     ("images", keys_of::<image::Config>),
     ("bmc", keys_of::<bmc::Config>),
     ("conductor", keys_of::<reconcile::Config>),
+    ("console", keys_of::<console::Config>),
     ("notifications", keys_of::<notify::Config>),
 ];
 

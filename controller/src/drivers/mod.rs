@@ -1,6 +1,7 @@
 //! Hardware types: visible lists of interfaces, with Ironic's names. An interface is listed when it exists.
 
 mod fake;
+mod ipmi;
 mod manual;
 mod redfish;
 mod steps;
@@ -84,7 +85,7 @@ pub enum DriverError {
 /// All hardware types.
 #[must_use]
 pub fn all() -> &'static [Driver] {
-    const ALL: &[Driver] = &[fake::DRIVER, manual::DRIVER, redfish::DRIVER];
+    const ALL: &[Driver] = &[fake::DRIVER, ipmi::DRIVER, manual::DRIVER, redfish::DRIVER];
     ALL
 }
 
@@ -179,9 +180,11 @@ mod tests {
         };
         assert!(refused("boot", "ipxe").contains("does not support boot interface ipxe"));
         assert!(refused("soup", "x").contains("no soup_interface"));
-        let unknown = complete(&mut Node::new("ipmi")).unwrap_err().to_string();
+        let unknown = complete(&mut Node::new("snmp")).unwrap_err().to_string();
         assert!(
-            unknown.contains("hardware type(s): ipmi. Known are: fake-hardware, manual-management, redfish"),
+            unknown.contains(
+                "hardware type(s): snmp. Known are: fake-hardware, ipmi, manual-management, redfish"
+            ),
             "{unknown}"
         );
     }

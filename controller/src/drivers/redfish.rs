@@ -15,7 +15,7 @@ const fn of(kind: &'static str, enabled: &'static [&'static str]) -> Interface {
 const INTERFACES: &[Interface] = &[
     of("bios", &["redfish", "no-bios"]),
     only("boot", &["redfish-virtual-media"]),
-    only("console", &["no-console"]),
+    of("console", &["no-console", "redfish-graphical"]),
     only("deploy", &["direct"]),
     of("firmware", &["redfish", "no-firmware"]),
     of("inspect", &["redfish", "no-inspect"]),

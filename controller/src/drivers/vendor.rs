@@ -8,6 +8,8 @@ use crate::bmc::MediaKind;
 
 const MAX_EVENT_TYPES: usize = 32;
 const MAX_HEADERS: usize = 32;
+/// Bytes of a raw command.
+const MAX_RAW: usize = 200;
 
 /// A method of a vendor interface.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,6 +43,10 @@ enum Kind {
     Subscriptions,
     /// Ends a subscription.
     Unsubscribe,
+    /// Sends a command in the BMC's own bytes.
+    Raw,
+    /// Restarts the BMC.
+    Reset,
 }
 
 /// A call with its arguments checked.
@@ -61,6 +67,13 @@ pub enum Work {
     Eject(Vec<MediaKind>),
     /// Something about subscriptions to events.
     Events(Events),
+    /// These bytes are to be sent to the BMC; its bytes are the answer.
+    Raw(Vec<u8>),
+    /// The BMC is to be restarted; warm: only its software.
+    Reset {
+        /// Only its software.
+        warm: bool,
+    },
 }
 
 /// What is wanted of the subscriptions to events at a BMC.
@@ -143,6 +156,26 @@ const fn events(name: &'static str, http: &'static str, description: &'static st
     Method { name, http, description, in_background: false, locks: true, kind }
 }
 
+const IPMITOOL: &[Method] = &[
+    Method {
+        name: "send_raw",
+        http: "POST",
+        description: "Sends a command to the BMC and answers with its data. Argument raw_bytes: network function, \
+                      command and data, such as \"0x06 0x01\".",
+        in_background: false,
+        locks: true,
+        kind: Kind::Raw,
+    },
+    Method {
+        name: "bmc_reset",
+        http: "POST",
+        description: "Restarts the BMC. Argument warm: true (default) for its software only, false for all of it.",
+        in_background: true,
+        locks: true,
+        kind: Kind::Reset,
+    },
+];
+
 const fn bar(
     name: &'static str,
     word: &'static str,
@@ -158,6 +191,7 @@ const fn bar(
 pub fn methods(driver: &str, interface: &str) -> &'static [Method] {
     match (driver, interface) {
         ("fake-hardware", "fake") => FAKE,
+        ("ipmi", "ipmitool") => IPMITOOL,
         ("redfish", "redfish") => REDFISH,
         _ => &[],
     }
@@ -183,6 +217,17 @@ pub fn parse(method: &'static Method, arguments: &Map<String, Value>) -> Result<
         Kind::Subscription => Work::Events(Events::Get(required(method, arguments, "id")?)),
         Kind::Unsubscribe => Work::Events(Events::Delete(required(method, arguments, "id")?)),
         Kind::Subscribe => Work::Events(subscription(method, arguments)?),
+        Kind::Raw => match arguments.get("raw_bytes").and_then(Value::as_str) {
+            None => return Err("Parameter raw_bytes (string) was not specified.".to_owned()),
+            Some(text) => Work::Raw(bytes(text)?),
+        },
+        Kind::Reset => match arguments.get("warm") {
+            None | Some(Value::Null) => Work::Reset { warm: true },
+            Some(Value::Bool(warm)) => Work::Reset { warm: *warm },
+            Some(Value::String(text)) if text.eq_ignore_ascii_case("true") => Work::Reset { warm: true },
+            Some(Value::String(text)) if text.eq_ignore_ascii_case("false") => Work::Reset { warm: false },
+            Some(_) => return Err("warm must be true or false".to_owned()),
+        },
     };
     Ok(Call { method, work })
 }
@@ -229,6 +274,19 @@ fn subscription(method: &Method, arguments: &Map<String, Value>) -> Result<Event
     Ok(Events::Create { destination, types, context, headers })
 }
 
+/// Bytes as people write them for ipmitool: `0x06 0x01`, or decimal.
+fn bytes(text: &str) -> Result<Vec<u8>, String> {
+    let byte = |word: &str| match word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
+        Some(digits) => u8::from_str_radix(digits, 16),
+        None => word.parse(),
+    };
+    let bytes: Result<Vec<_>, _> = text.split_whitespace().take(MAX_RAW + 1).map(byte).collect();
+    bytes
+        .ok()
+        .filter(|bytes| (2..=MAX_RAW).contains(&bytes.len()))
+        .ok_or_else(|| format!("raw_bytes must be 2 to {MAX_RAW} bytes such as \"0x06 0x01\""))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -271,5 +329,14 @@ mod tests {
         ] {
             assert!(subscribe(wrong.clone()).is_err(), "{wrong}");
         }
+        let raw = |text: &str| call("ipmi", "ipmitool", "send_raw", json!({"raw_bytes": text}));
+        assert_eq!(raw("0x06 1"), Ok(Work::Raw(vec![6, 1])));
+        for bad in ["", "6", "0x06 0x100", "six one", &"1 ".repeat(201)] {
+            assert!(raw(bad).unwrap_err().contains("raw_bytes"), "{bad}");
+        }
+        let reset = |arguments| call("ipmi", "ipmitool", "bmc_reset", arguments);
+        assert_eq!(reset(json!({})), Ok(Work::Reset { warm: true }));
+        assert_eq!(reset(json!({"warm": "False"})), Ok(Work::Reset { warm: false }));
+        assert!(reset(json!({"warm": 1})).is_err());
     }
 }

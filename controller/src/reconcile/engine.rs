@@ -27,6 +27,7 @@ use crate::{
     agents::Fleet,
     boot::MediaShelf,
     config_drive::ConfigDrives,
+    console::Consoles,
     image::Images,
     node::ProvisionState,
     store::{HistoryEvent, NodeFilter, Store, StoreError},
@@ -44,6 +45,8 @@ pub struct Deps {
     pub images: Images,
     /// Config drives.
     pub config_drives: ConfigDrives,
+    /// Serial consoles.
+    pub consoles: Consoles,
     /// How to reach BMCs.
     pub open_bmc: OpenBmc,
     /// `[conductor]`.
@@ -96,6 +99,7 @@ impl Engine {
             shelf: deps.shelf,
             images: deps.images,
             config_drives: deps.config_drives,
+            consoles: deps.consoles,
             open_bmc: deps.open_bmc,
             config: deps.config,
             hostname: deps.hostname,
@@ -120,6 +124,7 @@ impl Engine {
         let engine = Self { inner, asker: Arc::default() };
         engine.resume_allocations().await?;
         engine.resume_changes().await?;
+        engine.resume_consoles();
         Ok(engine)
     }
 
@@ -151,6 +156,7 @@ impl Engine {
     /// Takes no new work and waits for what runs, as long as `graceful_shutdown_timeout`.
     pub async fn stop(&self) {
         self.inner.stop.cancel();
+        self.inner.cx.consoles.stop_all().await;
         self.inner.tasks.close();
         if timeout(self.inner.cx.config.shutdown_timeout(), self.inner.tasks.wait()).await.is_err() {
             warn!("work on some nodes did not end in time: it is resumed at the next start");
@@ -163,6 +169,7 @@ impl Engine {
     pub async fn abandon(&self) {
         self.inner.stop.cancel();
         self.inner.abandon.cancel();
+        self.inner.cx.consoles.stop_all().await;
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
     }

@@ -29,6 +29,8 @@ use crate::{
 const ANSWER_WITHIN: Duration = Duration::from_secs(45);
 /// How long a change in the background may take.
 const CHANGE_WITHIN: Duration = Duration::from_secs(600);
+/// IPMI 2.0, section 20.3.
+const WARM_RESET: [u8; 2] = [0x06, 0x03];
 
 /// A change of a machine that is made in the background.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +45,11 @@ pub enum Change {
     Detach(Vec<MediaKind>),
     /// The console is made available or not.
     Console(bool),
+    /// The BMC is restarted.
+    ResetBmc {
+        /// Only its software.
+        warm: bool,
+    },
 }
 
 /// A change that was accepted and is not made yet: another life of the controller makes it.
@@ -111,6 +118,13 @@ impl Engine {
         answer(nmi.inject()).await
     }
 
+    /// Sends a command in the BMC's own bytes, and answers with its own.
+    pub(super) async fn send_raw(&self, node: NodeId, bytes: &[u8]) -> Result<Vec<u8>, RequestError> {
+        let (_guard, node) = self.locked(node).await?;
+        let raw = self.managed(&node)?.raw.ok_or_else(|| unsupported(&node, "send_raw"))?;
+        answer(raw.send(bytes)).await
+    }
+
     /// The lights of a machine.
     pub async fn indicators(&self, node: &Node) -> Result<Vec<Indicator>, RequestError> {
         let lights = self.managed(node)?.indicators;
@@ -172,6 +186,8 @@ impl Engine {
             Change::SecureBoot(_) => bmc.secure_boot.is_none().then_some("set_secure_boot_state"),
             Change::Attach(..) => bmc.virtual_media.is_none().then_some("attach_virtual_media"),
             Change::Detach(_) => bmc.virtual_media.is_none().then_some("detach_virtual_media"),
+            Change::ResetBmc { warm: true } => bmc.raw.is_none().then_some("bmc_reset"),
+            Change::ResetBmc { warm: false } => bmc.manager.is_none().then_some("bmc_reset"),
             Change::Console(_) => None,
         };
         if let Some(missing) = missing {
@@ -267,14 +283,6 @@ impl Engine {
         self.poke(node.uuid);
     }
 
-    /// There is only the console of `fake-hardware`, which is nothing but a flag.
-    async fn switch_console(&self, node: &mut Node, enabled: bool) -> Result<(), RequestError> {
-        supports(node, "console")?;
-        node.console_enabled = enabled;
-        node.last_error = None;
-        Ok(self.inner.cx.store.update_node(node, None).await?)
-    }
-
     /// Stores what the machine's disks shall become.
     pub async fn set_target_raid_config(
         &self,
@@ -364,6 +372,14 @@ async fn apply(bmc: &Bmc, change: &Change) -> Result<(), BmcError> {
             }
             Ok(())
         }
+        Change::ResetBmc { warm: true } => match &bmc.raw {
+            Some(raw) => raw.send(&WARM_RESET).await.map(drop),
+            None => Ok(()),
+        },
+        Change::ResetBmc { warm: false } => match &bmc.manager {
+            Some(manager) => manager.reset().await,
+            None => Ok(()),
+        },
         Change::Console(_) => Ok(()),
     }
 }
@@ -385,6 +401,7 @@ impl Change {
             Self::Attach(..) => "attach virtual media",
             Self::Detach(_) => "detach virtual media",
             Self::Console(_) => "console",
+            Self::ResetBmc { .. } => "BMC reset",
         }
     }
 
@@ -395,6 +412,7 @@ impl Change {
             Self::Attach(..) => "attach the virtual medium".to_owned(),
             Self::Detach(_) => "detach the virtual media".to_owned(),
             Self::Console(enabled) => format!("change the console to {enabled}"),
+            Self::ResetBmc { .. } => "restart the BMC".to_owned(),
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod allocations;
 mod config;
+mod console;
 mod context;
 mod deploy;
 pub mod engine;

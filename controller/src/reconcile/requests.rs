@@ -143,6 +143,7 @@ impl Engine {
         }
         cx.shelf.remove(node.uuid);
         cx.config_drives.remove(node.uuid);
+        cx.consoles.forget(node.uuid).await;
         cx.fleet.close(node.uuid).await?;
         cx.memory.forget(node.uuid);
         cx.store.delete_node(node.uuid).await?;

@@ -49,12 +49,17 @@ impl Engine {
 
     fn validate_interface(&self, node: &Node, driver: &str, interface: &Interface) -> Result<(), String> {
         let name = node.interfaces.get(interface.kind).map_or(interface.default, String::as_str);
+        if name == NO_BOOT {
+            return Err(cannot_boot(driver));
+        }
         if drivers::is_absent(name) {
             return Err(unsupported(driver, interface.kind));
         }
         match interface.kind {
             "inspect" | "raid" if name == "fake" => Ok(()),
-            "power" | "management" | "bios" | "firmware" | "inspect" | "raid" => bmc(&self.inner.cx, node),
+            "power" | "management" | "bios" | "console" | "firmware" | "inspect" | "raid" => {
+                bmc(&self.inner.cx, node)
+            }
             "boot" if name == "fake" => Ok(()),
             "boot" => bmc(&self.inner.cx, node).and_then(|()| firmware(node)),
             "deploy" if name == "fake" => Ok(()),
@@ -69,6 +74,17 @@ fn unsupported(driver: &str, kind: &str) -> String {
     format!("Driver {driver} does not support {kind} (disabled or not implemented).")
 }
 
+/// The boot interface of machines that no ramdisk can be booted on.
+const NO_BOOT: &str = "no-boot";
+
+fn cannot_boot(driver: &str) -> String {
+    format!(
+        "driver {driver} cannot boot the deploy ramdisk: its BMC has no virtual media, and booting by network (pxe, \
+         ipxe) is not there yet. The driver can power the machine, choose its boot device, read its sensors and serve \
+         its console; to deploy it, enrol it with the driver of its Redfish BMC, if it has one."
+    )
+}
+
 /// Whether a deploy may start.
 pub(super) fn deployable(cx: &Context, node: &Node) -> Result<(), String> {
     drivers::get(&node.driver).map_err(|error| error.to_string())?;
@@ -77,6 +93,9 @@ pub(super) fn deployable(cx: &Context, node: &Node) -> Result<(), String> {
         Some("direct") => {}
         Some("fake") => return Ok(()),
         _ => return Err(unsupported(&node.driver, "deploy")),
+    }
+    if drivers::chosen(node, "boot") == Some(NO_BOOT) {
+        return Err(cannot_boot(&node.driver));
     }
     if node.disable_power_off {
         return Err("disable_power_off is set, and a deploy must power the machine off".to_owned());

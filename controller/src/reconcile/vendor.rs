@@ -1,7 +1,6 @@
 //! Calls of vendor methods.
 
 use bessemer_proto::ids::NodeId;
-
 use serde_json::{Value, json};
 
 use super::{
@@ -22,6 +21,13 @@ impl Engine {
         match call.work {
             Work::Eject(kinds) => self.change(node, Change::Detach(kinds)).await.map(|()| Done::Accepted),
             Work::Events(work) => self.events(node, call.method.name, work).await.map(Done::Answer),
+            Work::Raw(bytes) => {
+                let answer = self.send_raw(node, &bytes).await?;
+                Ok(Done::Answer(json!({"data": hex::encode(answer)})))
+            }
+            Work::Reset { warm } => {
+                self.change(node, Change::ResetBmc { warm }).await.map(|()| Done::Accepted)
+            }
             Work::Say(answer) => {
                 if call.method.locks {
                     drop(self.lock(node).await?);

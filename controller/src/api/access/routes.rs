@@ -104,6 +104,7 @@ pub(in crate::api) const ROUTES: &[Route] = &[
     route("PUT", "/v1/nodes/{node}/states/secure_boot", "baremetal:node:set_secure_boot", Node, 202, 76, "Turns Secure Boot on or off"),
     route("GET", "/v1/nodes/{node}/states/console", "baremetal:node:get_console", Node, 200, 1, "The console of a node"),
     route("PUT", "/v1/nodes/{node}/states/console", "baremetal:node:set_console_state", Node, 202, 1, "Turns the console of a node on or off"),
+    route("GET", "/v1/nodes/{node}/console", "", Public, 101, 1, "The serial console of a node as a WebSocket; `ticket` is in the URL of `console_info`"),
     route("GET", "/v1/nodes/{node}/management/boot_device", "baremetal:node:get_boot_device", Node, 200, 1, "What a node boots from"),
     route("PUT", "/v1/nodes/{node}/management/boot_device", "baremetal:node:set_boot_device", Node, 204, 1, "Sets what a node boots from"),
     route("GET", "/v1/nodes/{node}/management/boot_device/supported", "baremetal:node:get_boot_device", Node, 200, 1, "What a node can boot from"),

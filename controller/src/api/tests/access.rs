@@ -295,7 +295,8 @@ async fn every_listing_of_a_project_shows_its_own_and_nothing_else() {
     }
     for part in crate::api::access::ROUTES.iter().filter_map(|route| {
         let part = route.path.strip_prefix("/v1/nodes/{node}")?;
-        (route.method == "GET").then_some(part)
+        // What is public asks for something else: consoles for a ticket.
+        (route.method == "GET" && !route.action.is_empty()).then_some(part)
     }) {
         let part = part.replace(['{', '}'], "");
         let answer = controller.get_as(&who, &format!("/v1/nodes/{}{part}", red_node.uuid)).await;

@@ -29,7 +29,7 @@ impl Controller {
         panic!("{name} never settles")
     }
 
-    async fn put(&self, path: &str, body: Value) -> Answer {
+    pub(super) async fn put(&self, path: &str, body: Value) -> Answer {
         self.send(Method::PUT, path, body).await
     }
 }

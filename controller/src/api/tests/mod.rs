@@ -3,6 +3,7 @@
 mod access;
 mod allocations;
 mod basic;
+mod console;
 mod hardware;
 mod keystone;
 mod listener;
@@ -33,6 +34,7 @@ use crate::{
     agents::{self, Authority, Fleet},
     bmc, boot,
     config_drive::ConfigDrives,
+    console::{Config as ConsoleConfig, Consoles},
     image::{self, Images},
     node::{Node, ProvisionState},
     reconcile::{self, Deps, Engine, Pokes},
@@ -79,6 +81,12 @@ impl Controller {
             shelf: boot::MediaShelf::new(boot::Config::default(), nowhere),
             config_drives: ConfigDrives::new(images.clone()),
             images,
+            consoles: Consoles::new(
+                ConsoleConfig::default(),
+                &dir.path().join("consoles"),
+                store.clone(),
+                Arc::new(bmc::open),
+            ),
             open_bmc: Arc::new(bmc::open),
             config: conductor,
             hostname: "localhost.localdomain".into(),

@@ -46,6 +46,8 @@ impl BmcError {
             Self::Unreachable { .. } | Self::Timeout { .. } | Self::Malformed { .. } | Self::Busy { .. } => {
                 true
             }
+            // IPMI: no session is free; busy, too slow, being updated, starting.
+            Self::Completion { code, .. } => matches!(code, 0x01 | 0x0b | 0xc0 | 0xc3 | 0xd0..=0xd2),
             Self::Refused { status, .. } => *status >= 500 || *status == 429,
             _ => false,
         }

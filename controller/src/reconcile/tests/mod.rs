@@ -32,6 +32,7 @@ use crate::{
     bmc::BmcError,
     boot::{self, MediaShelf},
     config_drive::{self, ConfigDrives},
+    console::{self, Consoles},
     image::{self, Images},
     node::{Node, ProvisionState, Verb},
     store::Store,
@@ -195,17 +196,25 @@ impl Life {
         let router = boot::router(shelf.clone()).merge(config_drive::router(config_drives.clone()));
         tokio::spawn(crate::files::serve(files_listener, router, servers.clone()));
         let bmc = machine.clone();
+        let open_bmc: OpenBmc =
+            Arc::new(move |node| match node.driver_info.contains_key("redfish_address") {
+                _ if node.driver == "fake-hardware" => crate::bmc::open(node),
+                true => Ok(bmc.bmc()),
+                false => Err(BmcError::DriverInfo("redfish_address is missing in driver_info".into())),
+            });
         let engine = Engine::start(Deps {
             store: store.clone(),
             fleet,
             shelf,
             images,
             config_drives,
-            open_bmc: Arc::new(move |node| match node.driver_info.contains_key("redfish_address") {
-                _ if node.driver == "fake-hardware" => crate::bmc::open(node),
-                true => Ok(bmc.bmc()),
-                false => Err(BmcError::DriverInfo("redfish_address is missing in driver_info".into())),
-            }),
+            consoles: Consoles::new(
+                console::Config::default(),
+                &folder.join("state/consoles"),
+                store.clone(),
+                Arc::clone(&open_bmc),
+            ),
+            open_bmc,
             config: config.clone(),
             hostname: "controller-1".into(),
             token_lifetime: Duration::from_secs(60),

@@ -1,0 +1,264 @@
+//! A BMC that speaks RMCP+ and does with packets what a test wants. That it speaks as others do is shown by ipmitool.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use tokio::{net::UdpSocket, task::JoinHandle};
+
+use super::super::{
+    crypto::{Keys, Suite, sign},
+    packet::{Kind, Message, Packet},
+    sol::SolPacket,
+};
+
+const SESSION: u32 = 0x0102_0304;
+const RANDOM: [u8; 16] = [7; 16];
+const GUID: [u8; 16] = [9; 16];
+
+/// What becomes of the next packet that comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is answered.
+    Answered,
+    /// It gets lost.
+    Lost,
+    /// It is answered, and the answer gets lost.
+    AnswerLost,
+    /// It is answered twice.
+    Doubled,
+    /// It ends the session.
+    EndsSession,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    /// Of the next packets; then all are answered.
+    pub(super) fates: VecDeque<Fate>,
+    /// The codes of the next answers; then 0.
+    pub(super) codes: VecDeque<u8>,
+    /// Network function, command and data of each command that was done.
+    pub(super) commands: Vec<(u8, u8, Vec<u8>)>,
+    /// Packets that began a session.
+    pub(super) opened: usize,
+    /// What was typed on the console.
+    pub(super) typed: Vec<u8>,
+    pub(super) is_on: bool,
+    sequence: u32,
+    console: Option<Console>,
+    sol_number: u8,
+    last_typed: u8,
+}
+
+struct Console {
+    id: u32,
+    random: [u8; 16],
+    who: Vec<u8>,
+    keys: Option<Keys>,
+}
+
+pub(crate) struct Bmc {
+    pub(crate) address: SocketAddr,
+    pub(super) state: Arc<Mutex<State>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Bmc {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Bmc {
+    /// One that only has that suite; user `admin`, password `secret`.
+    pub(super) async fn start(suite: Suite) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let state = Arc::new(Mutex::new(State::default()));
+        let served = Arc::clone(&state);
+        let task = tokio::spawn(async move {
+            let mut buffer = [0; 2048];
+            loop {
+                let (length, from) = socket.recv_from(&mut buffer).await.unwrap();
+                let answers = answers(&mut served.lock().unwrap(), suite, &buffer[..length]);
+                for answer in answers {
+                    socket.send_to(&answer, from).await.unwrap();
+                }
+            }
+        });
+        Self { address, state, task }
+    }
+
+    /// The same, for tests of what is built upon it.
+    pub(crate) async fn modern() -> Self {
+        Self::start(Suite::Sha256).await
+    }
+
+    pub(super) fn expect(&self, fates: &[Fate]) {
+        self.state.lock().unwrap().fates = fates.iter().copied().collect();
+    }
+}
+
+fn answers(state: &mut State, suite: Suite, bytes: &[u8]) -> Vec<Vec<u8>> {
+    let fate = state.fates.pop_front().unwrap_or(Fate::Answered);
+    match fate {
+        Fate::Lost => return Vec::new(),
+        Fate::EndsSession => {
+            state.console = None;
+            return Vec::new();
+        }
+        _ => {}
+    }
+    let answers = answer(state, suite, bytes);
+    match fate {
+        Fate::AnswerLost => Vec::new(),
+        Fate::Doubled => answers.iter().chain(&answers).cloned().collect(),
+        _ => answers,
+    }
+}
+
+fn answer(state: &mut State, suite: Suite, bytes: &[u8]) -> Vec<Vec<u8>> {
+    if let Some(packet) = Packet::parse(bytes, None) {
+        let plain = |kind, payload| vec![Packet::plain(kind, payload).bytes(None)];
+        return match packet.kind {
+            Kind::OpenRequest => plain(Kind::OpenResponse, open(state, suite, &packet.payload)),
+            Kind::Rakp1 => plain(Kind::Rakp2, greet(state, suite, &packet.payload)),
+            Kind::Rakp3 => plain(Kind::Rakp4, prove(state, suite, &packet.payload)),
+            // What ipmitool asks before it begins (section 22.13): IPMI 2.0 is known, the BMC has users.
+            _ => Vec::new(),
+        };
+    }
+    if bytes.get(4) == Some(&0) {
+        return capabilities(bytes).into_iter().collect();
+    }
+    let Some(keys) = state.console.as_mut().and_then(|console| console.keys.take()) else {
+        return Vec::new();
+    };
+    let packet = Packet::parse(bytes, Some(&keys)).filter(|packet| packet.session == SESSION);
+    let mut answers = Vec::new();
+    let id = state.console.as_ref().unwrap().id;
+    for (kind, payload) in packet.map(|packet| inside(state, &packet)).unwrap_or_default() {
+        state.sequence += 1;
+        let answer = Packet { kind, session: id, sequence: state.sequence, payload };
+        answers.push(answer.bytes(Some(&keys)));
+    }
+    state.console.as_mut().unwrap().keys = Some(keys);
+    answers
+}
+
+fn open(state: &mut State, suite: Suite, request: &[u8]) -> Vec<u8> {
+    state.opened += 1;
+    let algorithms = [request[12], request[20], request[28]];
+    let mut answer = vec![request[0], 0, request[1], 0];
+    answer.extend(&request[4..8]);
+    if algorithms != suite.algorithms() {
+        answer[1] = 0x11;
+        return answer;
+    }
+    answer.extend(SESSION.to_le_bytes());
+    answer.extend(&request[8..32]);
+    let id = u32::from_le_bytes(request[4..8].try_into().unwrap());
+    state.console = Some(Console { id, random: [0; 16], who: Vec::new(), keys: None });
+    answer
+}
+
+fn greet(state: &mut State, suite: Suite, request: &[u8]) -> Vec<u8> {
+    let console = state.console.as_mut().unwrap();
+    console.random.copy_from_slice(&request[8..24]);
+    console.who = [&request[24..25], &request[27..]].concat();
+    let mut answer = vec![request[0], 0, 0, 0];
+    answer.extend(console.id.to_le_bytes());
+    if request[28..] != *b"admin" {
+        answer[1] = 0x0d;
+        return answer;
+    }
+    answer.extend(RANDOM);
+    answer.extend(GUID);
+    let ids = [console.id.to_le_bytes(), SESSION.to_le_bytes()].concat();
+    answer.extend(sign(&suite.key(b"secret"), &[&ids, &console.random, &RANDOM, &GUID, &console.who]));
+    answer
+}
+
+fn prove(state: &mut State, suite: Suite, request: &[u8]) -> Vec<u8> {
+    let console = state.console.as_mut().unwrap();
+    let user = suite.key(b"secret");
+    let mut answer = vec![request[0], 0, 0, 0];
+    answer.extend(console.id.to_le_bytes());
+    if request[8..] != sign(&user, &[&RANDOM, &console.id.to_le_bytes(), &console.who]) {
+        answer[1] = 0x0f;
+        return answer;
+    }
+    let session_key = sign(&user, &[&console.random, &RANDOM, &console.who]);
+    let code = sign(&suite.key(&session_key), &[&console.random, &SESSION.to_le_bytes(), &GUID]);
+    answer.extend(&code[..suite.code_length()]);
+    console.keys = Some(Keys::new(suite, &session_key));
+    state.sequence = 0;
+    answer
+}
+
+/// Get Channel Authentication Capabilities, outside of a session and in the packet of IPMI 1.5.
+fn capabilities(bytes: &[u8]) -> Option<Vec<u8>> {
+    let request = Message::parse(bytes.get(14..)?)?;
+    let data = match request.command {
+        0x38 => vec![0, 1, 0x80, 0x04, 0x02, 0, 0, 0, 0],
+        _ => vec![0xc1],
+    };
+    let answer = Message { net_fn: request.net_fn | 1, data, ..request }.bytes();
+    let mut packet = bytes[..13].to_vec();
+    packet.push(answer.len() as u8);
+    packet.extend(answer);
+    Some(packet)
+}
+
+fn inside(state: &mut State, packet: &Packet) -> Vec<(Kind, Vec<u8>)> {
+    match packet.kind {
+        Kind::Message => {
+            let Some(request) = Message::parse(&packet.payload) else { return Vec::new() };
+            let data = done(state, &request);
+            vec![(Kind::Message, Message { net_fn: request.net_fn | 1, data, ..request }.bytes())]
+        }
+        Kind::Sol => console(state, &packet.payload),
+        _ => Vec::new(),
+    }
+}
+
+fn done(state: &mut State, request: &Message) -> Vec<u8> {
+    if let Some(code @ 1..) = state.codes.pop_front() {
+        return vec![code];
+    }
+    state.commands.push((request.net_fn, request.command, request.data.clone()));
+    let mut answer = vec![0];
+    answer.extend(match (request.net_fn, request.command) {
+        (0x00, 0x01) => vec![u8::from(state.is_on), 0, 0],
+        (0x00, 0x02) => {
+            state.is_on = request.data[0] != 0;
+            Vec::new()
+        }
+        (0x06, 0x01) => vec![0x20, 1, 2, 0x30, 2, 0xbf, 0x7c, 0x2a, 0, 1, 0],
+        (0x06, 0x3b) => request.data.clone(),
+        (0x06, 0x48) => vec![0, 0, 0, 0, 64, 0, 64, 0, 0x6f, 2, 0xff, 0xff],
+        _ => Vec::new(),
+    });
+    answer
+}
+
+/// Says what was typed, in capitals.
+fn console(state: &mut State, payload: &[u8]) -> Vec<(Kind, Vec<u8>)> {
+    let packet = SolPacket::parse(payload).unwrap();
+    if packet.number == 0 {
+        return Vec::new();
+    }
+    let accepted = packet.data.len() as u8;
+    let mut answer =
+        SolPacket { number: 0, acknowledges: packet.number, accepted, flags: 0, data: Vec::new() };
+    if packet.number != state.last_typed {
+        state.last_typed = packet.number;
+        state.typed.extend(&packet.data);
+        state.sol_number = state.sol_number % 15 + 1;
+        answer.number = state.sol_number;
+        answer.data = packet.data.to_ascii_uppercase();
+    }
+    vec![(Kind::Sol, answer.bytes())]
+}
