@@ -222,6 +222,8 @@ impl Rooms {
         let open_bmc: OpenBmc = Arc::new(bmc::open);
         let folder = config.resolve(Path::new("consoles"));
         let consoles = Consoles::new(config.console.clone(), &folder, store.clone(), Arc::clone(&open_bmc));
+        let mut conductor = config.conductor.clone();
+        config.ilo.override_priorities(&mut conductor.clean_step_priority_override);
         let engine = Engine::start(Deps {
             store: store.clone(),
             fleet: fleet.clone(),
@@ -230,7 +232,7 @@ impl Rooms {
             config_drives: config_drives.clone(),
             consoles,
             open_bmc,
-            config: config.conductor.clone(),
+            config: conductor,
             hostname: hostname(),
             token_lifetime: Duration::from_secs(config.agents.token_lifetime.get().into()),
             pokes,

@@ -13,7 +13,7 @@ use std::{
 use serde::Deserialize;
 use toml::de::DeTable;
 
-use crate::{agents, api, bmc, boot, console, files, image, notify, reconcile, store};
+use crate::{agents, api, bmc, boot, console, drivers, files, image, notify, reconcile, store};
 
 const MAX_BYTES: u64 = 1024 * 1024;
 
@@ -47,6 +47,8 @@ pub struct Config {
     pub conductor: reconcile::Config,
     /// The `[console]` section.
     pub console: console::Config,
+    /// The `[ilo]` section.
+    pub ilo: drivers::IloConfig,
     /// The `[notifications]` section.
     pub notifications: notify::Config,
 }
@@ -159,6 +161,7 @@ impl Default for Config {
             bmc: bmc::Config::default(),
             conductor: reconcile::Config::default(),
             console: console::Config::default(),
+            ilo: drivers::IloConfig::default(),
             notifications: notify::Config::default(),
         }
     }

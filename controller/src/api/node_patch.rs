@@ -281,7 +281,9 @@ pub(super) fn set_maintenance(node: &mut Node, maintenance: bool, reason: Option
 fn check_interfaces(node: &mut Node) -> Result<(), ApiError> {
     drivers::complete(node).map_err(|error| match &error {
         DriverError::Unknown { name, known } => no_conductor(node, name, Some(known)),
-        DriverError::Kind { .. } | DriverError::Interface { .. } => ApiError::bad(error.to_string()),
+        DriverError::Kind { .. } | DriverError::Interface { .. } | DriverError::Classic { .. } => {
+            ApiError::bad(error.to_string())
+        }
     })
 }
 

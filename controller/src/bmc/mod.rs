@@ -5,6 +5,7 @@ mod capability;
 mod config;
 mod error;
 pub mod fake;
+pub mod ilo;
 pub mod ipmi;
 pub mod queue;
 pub mod quirks;
@@ -98,6 +99,7 @@ pub fn open(node: &Node) -> Result<Bmc, BmcError> {
     match node.driver.as_str() {
         "ipmi" => ipmi::open(node),
         "redfish" => redfish::open(&node.driver_info),
+        "ilo" => ilo::open(&node.driver_info),
         "fake-hardware" => fake::open(node),
         // Whoever switches the machine says so here; nothing else can be asked of it.
         "manual-management" => Ok(Bmc::only_power(fake::open(node)?.power)),

@@ -8,7 +8,7 @@ use serde::{
 use toml::de::DeTable;
 
 use super::Config;
-use crate::{agents, api, bmc, boot, console, files, image, notify, reconcile, store};
+use crate::{agents, api, bmc, boot, console, drivers, files, image, notify, reconcile, store};
 
 /// Says which keys a section has.
 type Keys = fn() -> &'static [&'static str];
@@ -25,6 +25,7 @@ pub(super) const SECTIONS: &[(&str, Keys)] = &[
     ("bmc", keys_of::<bmc::Config>),
     ("conductor", keys_of::<reconcile::Config>),
     ("console", keys_of::<console::Config>),
+    ("ilo", keys_of::<drivers::IloConfig>),
     ("notifications", keys_of::<notify::Config>),
 ];
 

@@ -89,6 +89,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("boot", include_str!("../boot/mod.rs")),
     ("images", include_str!("../image/mod.rs")),
     ("conductor", include_str!("../reconcile/config.rs")),
+    ("ilo", include_str!("../drivers/config.rs")),
     ("notifications", include_str!("../notify/config.rs")),
 ];
 

@@ -1,6 +1,8 @@
 //! Hardware types: visible lists of interfaces, with Ironic's names. An interface is listed when it exists.
 
+mod config;
 mod fake;
+mod ilo;
 mod ipmi;
 mod manual;
 mod redfish;
@@ -8,6 +10,7 @@ mod steps;
 pub mod vendor;
 
 use crate::node::Node;
+pub use config::Config as IloConfig;
 pub use steps::{fake_steps, offers};
 
 /// The kinds of interfaces, in Ironic's order.
@@ -60,6 +63,14 @@ pub enum DriverError {
         /// What there is.
         known: String,
     },
+    /// A name of a driver from before hardware types whose work cannot be done.
+    #[error("The classic driver {name} cannot be used: {reason}.")]
+    Classic {
+        /// The driver.
+        name: &'static str,
+        /// Why, and what to use instead.
+        reason: &'static str,
+    },
     /// No such kind of interface.
     #[error("There is no {kind}_interface. The kinds of interfaces are: {known}.")]
     Kind {
@@ -85,7 +96,7 @@ pub enum DriverError {
 /// All hardware types.
 #[must_use]
 pub fn all() -> &'static [Driver] {
-    const ALL: &[Driver] = &[fake::DRIVER, ipmi::DRIVER, manual::DRIVER, redfish::DRIVER];
+    const ALL: &[Driver] = &[fake::DRIVER, ilo::DRIVER, ipmi::DRIVER, manual::DRIVER, redfish::DRIVER];
     ALL
 }
 
@@ -97,8 +108,9 @@ pub fn get(name: &str) -> Result<&'static Driver, DriverError> {
     })
 }
 
-/// Checks the driver and interfaces of a node and fills in the interfaces it does not name.
+/// Turns classic driver names into hardware types, checks the driver and interfaces of a node and fills in the interfaces it does not name.
 pub fn complete(node: &mut Node) -> Result<(), DriverError> {
+    ilo::translate(node)?;
     let driver = get(&node.driver)?;
     for (kind, name) in &node.interfaces {
         let interface = driver
@@ -183,7 +195,7 @@ mod tests {
         let unknown = complete(&mut Node::new("snmp")).unwrap_err().to_string();
         assert!(
             unknown.contains(
-                "hardware type(s): snmp. Known are: fake-hardware, ipmi, manual-management, redfish"
+                "hardware type(s): snmp. Known are: fake-hardware, ilo, ipmi, manual-management, redfish"
             ),
             "{unknown}"
         );

@@ -32,6 +32,7 @@ pub fn fake_steps() -> &'static [Offer] {
 const ALL: &[Offers] = &[
     Offers { implementation: "direct", steps: DIRECT },
     Offers { implementation: "fake", steps: FAKE },
+    Offers { implementation: "ilo", steps: ILO },
     Offers { implementation: "redfish", steps: OUT_OF_BAND },
 ];
 
@@ -78,6 +79,21 @@ const APPLIED_VOLUMES: &[Argument] = &[RAID_CONFIG, CREATE_ROOT, CREATE_OTHERS, 
 const fn by_bmc(interface: &'static str, step: &'static str, arguments: &'static [Argument]) -> Offer {
     Offer { clean: Some(0), deploy: Some(0), service: Some(0), ..nowhere(interface, step, arguments) }
 }
+
+/// Those of Ironic's iLO drivers, with the priorities that its classic drivers had.
+const ILO: &[Offer] = &[
+    of_ilo("reset_ilo", 1),
+    of_ilo("reset_bios_to_default", 10),
+    of_ilo("reset_secure_boot_keys_to_default", 20),
+    of_ilo("clear_secure_boot_keys", 0),
+    Offer { deploy: None, ..of_ilo("reset_ilo_credential", 30) },
+    by_bmc("bios", "apply_configuration", SETTINGS),
+    by_bmc("bios", "factory_reset", &[]),
+    Offer { deploy: Some(0), clean: Some(0), service: Some(0), ..nowhere("firmware", "update", SETTINGS) },
+    Offer { clean: Some(0), ..nowhere("raid", "create_configuration", VOLUMES) },
+    Offer { deploy: Some(0), service: Some(0), ..nowhere("raid", "apply_configuration", APPLIED_VOLUMES) },
+    by_bmc("raid", "delete_configuration", &[]),
+];
 
 /// Ironic's names and priorities; `write_config_drive` is ours, Ironic's `write_image` does it.
 const DIRECT: &[Offer] = &[
@@ -126,6 +142,10 @@ const fn of_deploy(step: &'static str, priority: u32) -> Offer {
 
 const fn in_band(step: &'static str, priority: u32) -> Offer {
     Offer { requires_ramdisk: true, ..of_deploy(step, priority) }
+}
+
+const fn of_ilo(step: &'static str, clean: u32) -> Offer {
+    Offer { clean: Some(clean), deploy: Some(0), ..nowhere("management", step, &[]) }
 }
 
 const fn fake(interface: &'static str, step: &'static str, arguments: &'static [Argument]) -> Offer {

@@ -47,6 +47,8 @@ enum Kind {
     Raw,
     /// Restarts the BMC.
     Reset,
+    /// Boots an ISO image.
+    BootIso,
 }
 
 /// A call with its arguments checked.
@@ -65,6 +67,8 @@ pub enum Work {
     Say(Value),
     /// These virtual media are to be ejected.
     Eject(Vec<MediaKind>),
+    /// The machine is to be restarted into the image at this URL.
+    BootIso(Url),
     /// Something about subscriptions to events.
     Events(Events),
     /// These bytes are to be sent to the BMC; its bytes are the answer.
@@ -122,14 +126,7 @@ const FAKE: &[Method] = &[
 ];
 
 const REDFISH: &[Method] = &[
-    Method {
-        name: "eject_vmedia",
-        http: "POST",
-        description: "Ejects virtual media. Argument boot_device: cd, dvd, usb or floppy; without it, all.",
-        in_background: true,
-        locks: true,
-        kind: Kind::Eject,
-    },
+    EJECT,
     events(
         "create_subscription",
         "POST",
@@ -176,6 +173,28 @@ const IPMITOOL: &[Method] = &[
     },
 ];
 
+const ILO: &[Method] = &[
+    EJECT,
+    Method {
+        name: "boot_into_iso",
+        http: "POST",
+        description: "Attaches an ISO image in virtual media and restarts the machine into it, once. Argument \
+                      boot_iso_href: its http or https URL. The node must be manageable, or in maintenance.",
+        in_background: true,
+        locks: true,
+        kind: Kind::BootIso,
+    },
+];
+
+const EJECT: Method = Method {
+    name: "eject_vmedia",
+    http: "POST",
+    description: "Ejects virtual media. Argument boot_device: cd, dvd, usb or floppy; without it, all.",
+    in_background: true,
+    locks: true,
+    kind: Kind::Eject,
+};
+
 const fn bar(
     name: &'static str,
     word: &'static str,
@@ -193,6 +212,7 @@ pub fn methods(driver: &str, interface: &str) -> &'static [Method] {
         ("fake-hardware", "fake") => FAKE,
         ("ipmi", "ipmitool") => IPMITOOL,
         ("redfish", "redfish") => REDFISH,
+        ("ilo", "ilo") => ILO,
         _ => &[],
     }
 }
@@ -228,6 +248,7 @@ pub fn parse(method: &'static Method, arguments: &Map<String, Value>) -> Result<
             Some(Value::String(text)) if text.eq_ignore_ascii_case("false") => Work::Reset { warm: false },
             Some(_) => return Err("warm must be true or false".to_owned()),
         },
+        Kind::BootIso => Work::BootIso(iso(arguments)?),
     };
     Ok(Call { method, work })
 }
@@ -287,6 +308,15 @@ fn bytes(text: &str) -> Result<Vec<u8>, String> {
         .ok_or_else(|| format!("raw_bytes must be 2 to {MAX_RAW} bytes such as \"0x06 0x01\""))
 }
 
+fn iso(arguments: &Map<String, Value>) -> Result<Url, String> {
+    let given = arguments.get("boot_iso_href").and_then(Value::as_str);
+    let given =
+        given.ok_or_else(|| "Parameter 'boot_iso_href' not passed to method 'boot_into_iso'.".to_owned())?;
+    let url = given.parse::<Url>().ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    // Glance is not asked for it: the iLO fetches it itself.
+    url.ok_or_else(|| "boot_iso_href must be an http or https URL that the iLO can fetch".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -338,5 +368,13 @@ mod tests {
         assert_eq!(reset(json!({})), Ok(Work::Reset { warm: true }));
         assert_eq!(reset(json!({"warm": "False"})), Ok(Work::Reset { warm: false }));
         assert!(reset(json!({"warm": 1})).is_err());
+        let boot = |arguments| call("ilo", "ilo", "boot_into_iso", arguments);
+        let url = "http://10.0.0.1/rescue.iso";
+        assert_eq!(boot(json!({"boot_iso_href": url})), Ok(Work::BootIso(url.parse().unwrap())));
+        for wrong in
+            [json!({}), json!({"boot_iso_href": "8b2a4a9d"}), json!({"boot_iso_href": "file:///etc/passwd"})]
+        {
+            assert!(boot(wrong).unwrap_err().contains("boot_iso_href"));
+        }
     }
 }

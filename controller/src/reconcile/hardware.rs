@@ -19,9 +19,9 @@ use super::{
     requests::invalid,
 };
 use crate::{
-    bmc::{Bmc, BmcError, BootSource, Indicator, Light, MediaKind, MediaSlot},
+    bmc::{Bmc, BmcError, BootSource, Indicator, Light, MediaKind, MediaSlot, PowerAction},
     drivers,
-    node::{BootMode, Node},
+    node::{BootMode, Node, PowerState},
     store::{Resource, StoreError},
 };
 
@@ -31,6 +31,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(45);
 const CHANGE_WITHIN: Duration = Duration::from_secs(600);
 /// IPMI 2.0, section 20.3.
 const WARM_RESET: [u8; 2] = [0x06, 0x03];
+
+/// How long a machine may take to be off, or on, before and after it boots an image.
+const BOOT_ISO_WITHIN: Duration = Duration::from_secs(60);
 
 /// A change of a machine that is made in the background.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +46,8 @@ pub enum Change {
     Attach(MediaKind, Url),
     /// Virtual media are ejected.
     Detach(Vec<MediaKind>),
+    /// The machine is restarted into an ISO image, once.
+    BootIso(Url),
     /// The console is made available or not.
     Console(bool),
     /// The BMC is restarted.
@@ -188,6 +193,9 @@ impl Engine {
             Change::Detach(_) => bmc.virtual_media.is_none().then_some("detach_virtual_media"),
             Change::ResetBmc { warm: true } => bmc.raw.is_none().then_some("bmc_reset"),
             Change::ResetBmc { warm: false } => bmc.manager.is_none().then_some("bmc_reset"),
+            Change::BootIso(_) => {
+                (bmc.virtual_media.is_none() || bmc.boot_device.is_none()).then_some("boot_into_iso")
+            }
             Change::Console(_) => None,
         };
         if let Some(missing) = missing {
@@ -365,6 +373,7 @@ async fn apply(bmc: &Bmc, change: &Change) -> Result<(), BmcError> {
             Some(media) => media.insert(*kind, url).await.map(drop),
             None => Ok(()),
         },
+        Change::BootIso(url) => boot_iso(bmc, url).await,
         Change::Detach(kinds) => {
             let Some(media) = &bmc.virtual_media else { return Ok(()) };
             for kind in kinds {
@@ -384,6 +393,18 @@ async fn apply(bmc: &Bmc, change: &Change) -> Result<(), BmcError> {
     }
 }
 
+/// Idempotent: another life of the controller may begin again.
+async fn boot_iso(bmc: &Bmc, url: &Url) -> Result<(), BmcError> {
+    let (Some(media), Some(device)) = (&bmc.virtual_media, &bmc.boot_device) else { return Ok(()) };
+    media.ready().await?;
+    bmc.power.set(PowerAction::ForceOff).await?;
+    bmc.power.wait_for(PowerState::Off, BOOT_ISO_WITHIN).await?;
+    media.insert(MediaKind::Cd, url).await?;
+    device.boot_once(BootSource::Cd).await?;
+    bmc.power.set(PowerAction::On).await?;
+    bmc.power.wait_for(PowerState::On, BOOT_ISO_WITHIN).await
+}
+
 // === impl Change ===
 
 /// Without the URL: it may hold secrets.
@@ -400,6 +421,7 @@ impl Change {
             Self::SecureBoot(_) => "secure boot",
             Self::Attach(..) => "attach virtual media",
             Self::Detach(_) => "detach virtual media",
+            Self::BootIso(_) => "boot into ISO",
             Self::Console(_) => "console",
             Self::ResetBmc { .. } => "BMC reset",
         }
@@ -411,6 +433,7 @@ impl Change {
             Self::SecureBoot(enabled) => format!("change Secure Boot to {enabled}"),
             Self::Attach(..) => "attach the virtual medium".to_owned(),
             Self::Detach(_) => "detach the virtual media".to_owned(),
+            Self::BootIso(_) => "boot into the ISO image".to_owned(),
             Self::Console(enabled) => format!("change the console to {enabled}"),
             Self::ResetBmc { .. } => "restart the BMC".to_owned(),
         }

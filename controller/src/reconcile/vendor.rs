@@ -11,6 +11,7 @@ use super::{
 use crate::{
     bmc::Subscription,
     drivers::vendor::{Call, Done, Events, Work},
+    node::ProvisionState,
 };
 
 // === impl Engine ===
@@ -27,6 +28,17 @@ impl Engine {
             }
             Work::Reset { warm } => {
                 self.change(node, Change::ResetBmc { warm }).await.map(|()| Done::Accepted)
+            }
+            Work::BootIso(url) => {
+                let known = self.inner.cx.store.node(&node.to_string()).await?;
+                if known.provision_state != ProvisionState::Manageable && !known.maintenance {
+                    return Err(RequestError::Invalid(format!(
+                        "The requested action 'boot_into_iso' can not be performed on node {node} while it is in state \
+                         {}: it must be manageable, or in maintenance.",
+                        known.provision_state
+                    )));
+                }
+                self.change(node, Change::BootIso(url)).await.map(|()| Done::Accepted)
             }
             Work::Say(answer) => {
                 if call.method.locks {

@@ -157,7 +157,7 @@ async fn drivers_and_conductors() {
     let conductor = conductors["conductors"][0].as_object().unwrap();
     assert_eq!(conductor.keys().collect::<Vec<_>>(), ["alive", "conductor_group", "hostname", "links"]);
     let conductor = controller.get("/v1/conductors/localhost.localdomain").await.body;
-    assert_eq!(conductor["drivers"], json!(["fake-hardware", "ipmi", "manual-management", "redfish"]));
+    assert_eq!(conductor["drivers"], json!(["fake-hardware", "ilo", "ipmi", "manual-management", "redfish"]));
 }
 
 #[test]

@@ -130,6 +130,11 @@ impl Queue {
         }
     }
 
+    /// The BMC was given this password: that it was refused before means nothing any more.
+    pub fn forget_refusal(&self, account: &Account<'_>) {
+        locked(&self.state).accounts.0.remove(&account.key());
+    }
+
     pub(super) fn remembers_refusal(&self) -> bool {
         let state = locked(&self.state);
         state.accounts.any_refused(state.limits.lockout)

@@ -198,7 +198,7 @@ impl Client {
         Account {
             user: &credentials.user,
             password: &credentials.password,
-            keys: "redfish_username and redfish_password",
+            keys: self.settings.names.credentials,
             address: &self.transport.address,
         }
     }
@@ -211,10 +211,11 @@ impl Client {
             (None, Some(who)) => BmcError::Credentials {
                 address: address.clone(),
                 user: who.user.clone(),
-                keys: "redfish_username and redfish_password",
+                keys: self.settings.names.credentials,
             },
             (None, None) => BmcError::DriverInfo(format!(
-                "the BMC at {address} wants to know who asks: set redfish_username and redfish_password"
+                "the BMC at {address} wants to know who asks: set {}",
+                self.settings.names.credentials
             )),
         }
     }

@@ -16,24 +16,24 @@ use super::{
 use crate::bmc::{BmcError, queue};
 
 /// Speaks with one BMC.
-pub(super) struct Client {
-    pub(super) settings: Settings,
-    pub(super) transport: Transport,
-    pub(super) shared: Arc<Shared>,
-    pub(super) root: tokio::sync::OnceCell<Document>,
+pub(in crate::bmc) struct Client {
+    pub(in crate::bmc) settings: Settings,
+    pub(in crate::bmc) transport: Transport,
+    pub(in crate::bmc) shared: Arc<Shared>,
+    pub(in crate::bmc) root: tokio::sync::OnceCell<Document>,
 }
 
 /// The BMC understood a change and refused it.
 #[derive(Debug)]
-pub(super) struct Refusal {
-    pub(super) status: StatusCode,
-    pub(super) messages: Vec<Message>,
-    pub(super) error: Box<BmcError>,
+pub(in crate::bmc) struct Refusal {
+    pub(in crate::bmc) status: StatusCode,
+    pub(in crate::bmc) messages: Vec<Message>,
+    pub(in crate::bmc) error: Box<BmcError>,
 }
 
 impl Refusal {
     /// Whether one of its messages has that id.
-    pub(super) fn says(&self, id: &str) -> bool {
+    pub(in crate::bmc) fn says(&self, id: &str) -> bool {
         self.messages.iter().any(|message| message.id == id)
     }
 }
@@ -45,7 +45,7 @@ impl From<Refusal> for BmcError {
 }
 
 impl Client {
-    pub(super) fn new(settings: Settings, pace: Pace) -> Result<Self, BmcError> {
+    pub(in crate::bmc) fn new(settings: Settings, pace: Pace) -> Result<Self, BmcError> {
         let shared = pool::shared(&settings, &pace)?;
         let transport = Transport {
             http: shared.http.clone(),
@@ -53,12 +53,13 @@ impl Client {
             origin: settings.origin.clone(),
             address: settings.address(),
             pace,
+            names: settings.names,
         };
         Ok(Self { settings, transport, shared, root: tokio::sync::OnceCell::new() })
     }
 
     /// Reads a resource.
-    pub(super) async fn get(&self, link: &str) -> Result<Document, BmcError> {
+    pub(in crate::bmc) async fn get(&self, link: &str) -> Result<Document, BmcError> {
         let call = Call { method: &Method::GET, link, body: None, if_match: None };
         let answer = self.send(call).await?;
         if answer.status.is_success() {
@@ -69,7 +70,7 @@ impl Client {
     }
 
     /// Reads a resource that need not be there.
-    pub(super) async fn find(&self, link: &str) -> Result<Option<Document>, BmcError> {
+    pub(in crate::bmc) async fn find(&self, link: &str) -> Result<Option<Document>, BmcError> {
         match self.get(link).await {
             Ok(document) => Ok(Some(document)),
             Err(BmcError::Refused { status: 404 | 405 | 501, .. }) => Ok(None),
@@ -78,14 +79,22 @@ impl Client {
     }
 
     /// Posts to an action and waits for the task that the BMC may make of it. `Ok(Err(_))`: the BMC refused.
-    pub(super) async fn post(&self, link: &str, body: &Value) -> Result<Result<(), Refusal>, BmcError> {
+    pub(in crate::bmc) async fn post(
+        &self,
+        link: &str,
+        body: &Value,
+    ) -> Result<Result<(), Refusal>, BmcError> {
         let call = Call { method: &Method::POST, link, body: Some(body), if_match: None };
         let answer = self.send(call).await?;
         self.finish(&call, answer).await
     }
 
     /// Changes properties of a resource. Sends its entity tag when the BMC insists.
-    pub(super) async fn patch(&self, link: &str, body: &Value) -> Result<Result<(), Refusal>, BmcError> {
+    pub(in crate::bmc) async fn patch(
+        &self,
+        link: &str,
+        body: &Value,
+    ) -> Result<Result<(), Refusal>, BmcError> {
         let call = Call { method: &Method::PATCH, link, body: Some(body), if_match: None };
         let answer = self.send(call).await?;
         if !wants_tag(answer.status) {
@@ -106,7 +115,7 @@ impl Client {
     }
 
     /// Removes a resource and waits until it is gone. One that is not there is gone.
-    pub(super) async fn delete(&self, link: &str) -> Result<Result<(), Refusal>, BmcError> {
+    pub(in crate::bmc) async fn delete(&self, link: &str) -> Result<Result<(), Refusal>, BmcError> {
         let call = Call { method: &Method::DELETE, link, body: None, if_match: None };
         let answer = self.send(call).await?;
         if matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::GONE) {
@@ -116,14 +125,14 @@ impl Client {
     }
 
     /// Whether the BMC takes requests of that kind for a resource: `None` when it does not say.
-    pub(super) async fn allows(&self, link: &str, method: &Method) -> Result<Option<bool>, BmcError> {
+    pub(in crate::bmc) async fn allows(&self, link: &str, method: &Method) -> Result<Option<bool>, BmcError> {
         let answer = self.send(Call { method: &Method::GET, link, body: None, if_match: None }).await?;
         let allowed = answer.header(header::ALLOW);
         Ok(allowed.map(|list| list.split(',').any(|word| word.trim().eq_ignore_ascii_case(method.as_str()))))
     }
 
     /// Ends what takes several requests and pauses.
-    pub(super) async fn whole<T>(
+    pub(in crate::bmc) async fn whole<T>(
         &self,
         what: &str,
         operation: impl Future<Output = Result<T, BmcError>>,
@@ -141,7 +150,7 @@ impl Client {
         Ok(Err(self.refusal(call, &answer)))
     }
 
-    pub(super) fn document(&self, call: &Call<'_>, answer: &Answer) -> Result<Document, BmcError> {
+    pub(in crate::bmc) fn document(&self, call: &Call<'_>, answer: &Answer) -> Result<Document, BmcError> {
         let malformed = |problem: &str| BmcError::Malformed {
             address: self.transport.address.clone(),
             what: call.what(),
@@ -156,7 +165,7 @@ impl Client {
         Ok(Document { path: call.link.to_owned(), address: self.transport.address.clone(), etag, value })
     }
 
-    pub(super) fn refusal(&self, call: &Call<'_>, answer: &Answer) -> Refusal {
+    pub(in crate::bmc) fn refusal(&self, call: &Call<'_>, answer: &Answer) -> Refusal {
         Refusal {
             status: answer.status,
             messages: messages::in_error(&answer.body),
@@ -169,7 +178,7 @@ impl Client {
         }
     }
 
-    pub(super) fn unsupported(&self, what: impl Into<String>) -> BmcError {
+    pub(in crate::bmc) fn unsupported(&self, what: impl Into<String>) -> BmcError {
         BmcError::Unsupported { address: self.transport.address.clone(), what: what.into() }
     }
 }

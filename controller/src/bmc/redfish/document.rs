@@ -10,44 +10,44 @@ const MAX_TEXT: usize = 1024;
 
 /// A resource that was read.
 #[derive(Clone, Debug)]
-pub(super) struct Document {
-    pub(super) value: Value,
-    pub(super) path: String,
-    pub(super) address: String,
-    pub(super) etag: Option<String>,
+pub(in crate::bmc) struct Document {
+    pub(in crate::bmc) value: Value,
+    pub(in crate::bmc) path: String,
+    pub(in crate::bmc) address: String,
+    pub(in crate::bmc) etag: Option<String>,
 }
 
 impl Document {
     /// A string that is not empty, by JSON pointer.
-    pub(super) fn text(&self, pointer: &str) -> Option<&str> {
+    pub(in crate::bmc) fn text(&self, pointer: &str) -> Option<&str> {
         self.value.pointer(pointer)?.as_str().filter(|text| !text.is_empty())
     }
 
-    pub(super) fn flag(&self, pointer: &str) -> Option<bool> {
+    pub(in crate::bmc) fn flag(&self, pointer: &str) -> Option<bool> {
         self.value.pointer(pointer)?.as_bool()
     }
 
     /// A string fit to be shown and kept: one line, not too long.
-    pub(super) fn shown(&self, pointer: &str) -> Option<String> {
+    pub(in crate::bmc) fn shown(&self, pointer: &str) -> Option<String> {
         shown(self.value.pointer(pointer)?)
     }
 
-    pub(super) fn number(&self, pointer: &str) -> Option<f64> {
+    pub(in crate::bmc) fn number(&self, pointer: &str) -> Option<f64> {
         self.value.pointer(pointer)?.as_f64().filter(|number| number.is_finite())
     }
 
     /// A whole number that is not negative.
-    pub(super) fn whole(&self, pointer: &str) -> Option<u64> {
+    pub(in crate::bmc) fn whole(&self, pointer: &str) -> Option<u64> {
         self.value.pointer(pointer).and_then(whole)
     }
 
     /// The items of a list.
-    pub(super) fn items(&self, pointer: &str) -> impl Iterator<Item = &Value> {
+    pub(in crate::bmc) fn items(&self, pointer: &str) -> impl Iterator<Item = &Value> {
         self.value.pointer(pointer).and_then(Value::as_array).into_iter().flatten().take(MAX_MEMBERS)
     }
 
     /// The link or links of a property that holds one or many.
-    pub(super) fn links_or_link(&self, pointer: &str) -> Vec<String> {
+    pub(in crate::bmc) fn links_or_link(&self, pointer: &str) -> Vec<String> {
         match self.link(pointer) {
             Some(link) => vec![link.to_owned()],
             None => self.links(pointer),
@@ -55,14 +55,14 @@ impl Document {
     }
 
     /// A part as a document of its own: a member of an expanded collection.
-    pub(super) fn part(&self, value: Value) -> Option<Self> {
+    pub(in crate::bmc) fn part(&self, value: Value) -> Option<Self> {
         let path = value.get("@odata.id")?.as_str().filter(|path| !path.is_empty())?.to_owned();
         let etag = value.get("@odata.etag").and_then(Value::as_str).map(str::to_owned);
         Some(Self { value, path, address: self.address.clone(), etag })
     }
 
     /// Its `Id`; the end of its path when it has none.
-    pub(super) fn id(&self) -> String {
+    pub(in crate::bmc) fn id(&self) -> String {
         self.shown("/Id").unwrap_or_else(|| {
             let end = self.path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
             end.chars().take(128).collect()
@@ -70,34 +70,34 @@ impl Document {
     }
 
     /// The strings of a list; `None` when there is no list.
-    pub(super) fn texts(&self, pointer: &str) -> Option<Vec<&str>> {
+    pub(in crate::bmc) fn texts(&self, pointer: &str) -> Option<Vec<&str>> {
         let list = self.value.pointer(pointer)?.as_array()?;
         Some(list.iter().filter_map(Value::as_str).take(MAX_MEMBERS).collect())
     }
 
     /// The link of a navigation property.
-    pub(super) fn link(&self, pointer: &str) -> Option<&str> {
+    pub(in crate::bmc) fn link(&self, pointer: &str) -> Option<&str> {
         self.value.pointer(pointer)?.get("@odata.id")?.as_str().filter(|link| !link.is_empty())
     }
 
     /// The links of a collection or list of links.
-    pub(super) fn links(&self, pointer: &str) -> Vec<String> {
+    pub(in crate::bmc) fn links(&self, pointer: &str) -> Vec<String> {
         let list = self.value.pointer(pointer).and_then(Value::as_array);
         let links = list.into_iter().flatten().filter_map(|item| item.get("@odata.id")?.as_str());
         links.take(MAX_MEMBERS).map(str::to_owned).collect()
     }
 
     /// An action by its name, such as `VirtualMedia.InsertMedia`.
-    pub(super) fn action(&self, name: &str) -> Option<&Value> {
+    pub(in crate::bmc) fn action(&self, name: &str) -> Option<&Value> {
         self.value.get("Actions")?.get(format!("#{name}"))
     }
 
     /// Where an action is posted to.
-    pub(super) fn action_target(&self, name: &str) -> Option<&str> {
+    pub(in crate::bmc) fn action_target(&self, name: &str) -> Option<&str> {
         self.action(name)?.get("target")?.as_str().filter(|target| !target.is_empty())
     }
 
-    pub(super) fn malformed(&self, problem: impl Into<String>) -> BmcError {
+    pub(in crate::bmc) fn malformed(&self, problem: impl Into<String>) -> BmcError {
         BmcError::Malformed {
             address: self.address.clone(),
             what: format!("GET {}", self.path),
@@ -107,7 +107,7 @@ impl Document {
 }
 
 /// A string fit to be shown and kept.
-pub(super) fn shown(value: &Value) -> Option<String> {
+pub(in crate::bmc) fn shown(value: &Value) -> Option<String> {
     let text = value.as_str()?.chars().take(MAX_TEXT);
     let text: String = text.map(|c| if c.is_control() { ' ' } else { c }).collect();
     let text = text.trim();
@@ -115,7 +115,7 @@ pub(super) fn shown(value: &Value) -> Option<String> {
 }
 
 /// A whole number that is not negative, whether it is written as one or not: `16`, `16.0`.
-pub(super) fn whole(value: &Value) -> Option<u64> {
+pub(in crate::bmc) fn whole(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| {
         let number = value.as_f64().filter(|number| (0.0..=9e15).contains(number))?;
         // In range, so nothing is lost but the fraction.

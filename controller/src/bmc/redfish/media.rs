@@ -195,7 +195,7 @@ impl Machine {
         Ok(sort_out(slots, kind))
     }
 
-    pub(super) async fn managers(&self, system: &Document) -> Result<Vec<Document>, BmcError> {
+    pub(in crate::bmc) async fn managers(&self, system: &Document) -> Result<Vec<Document>, BmcError> {
         let mut links = system.links("/Links/ManagedBy");
         if links.is_empty()
             && let Some(all) = self.client.root().await?.link("/Managers")

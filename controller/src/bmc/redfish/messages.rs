@@ -74,7 +74,7 @@ const BASE: &[(&str, &str)] = &[
 
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Message {
+pub(in crate::bmc) struct Message {
     /// Without registry and version: `ActionParameterMissing`; empty when it has none.
     pub(super) id: String,
     pub(super) arguments: Vec<String>,
@@ -88,7 +88,8 @@ pub(super) struct Message {
 pub(super) fn in_error(body: &[u8]) -> Vec<Message> {
     let value: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     let error = value.get("error").unwrap_or(&value);
-    listed(error.get("@Message.ExtendedInfo"))
+    // Before Redfish it was `Messages`.
+    listed(error.get("@Message.ExtendedInfo").or_else(|| error.get("Messages")))
 }
 
 /// A list of messages; some BMCs send a single one.
@@ -126,7 +127,8 @@ pub(super) fn error_sentence(body: &[u8]) -> String {
 fn message(value: &Value) -> Option<Message> {
     let value = value.as_object()?;
     let text_of = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
-    let id = last(text_of("MessageId"));
+    let id = [text_of("MessageId"), text_of("MessageID")].into_iter().find(|id| !id.is_empty());
+    let id = last(id.unwrap_or_default());
     let listed = value.get("MessageArgs").and_then(Value::as_array).into_iter().flatten();
     let arguments: Vec<_> = listed.take(MAX_ARGUMENTS).map(argument).collect();
     let own = filled(text_of("Message"), &arguments);

@@ -37,7 +37,12 @@ use std::{
     time::Duration,
 };
 
-use self::{client::Client, settings::Settings};
+pub(in crate::bmc) use self::{
+    client::Client,
+    document::Document,
+    settings::{AuthType, Credentials, Names, Settings, Verify, verify},
+    transport::{Authorization, Call, certificate_problem},
+};
 use super::{Bmc, BmcError};
 use crate::node::Dictionary;
 
@@ -53,8 +58,12 @@ pub async fn close_sessions() {
 
 fn open_with(driver_info: &Dictionary, pace: Pace) -> Result<Bmc, BmcError> {
     let client = Client::new(Settings::from_driver_info(driver_info)?, pace)?;
-    let machine = Arc::new(Machine { client, found: OnceLock::new() });
-    Ok(Bmc {
+    Ok(bmc_of(&Arc::new(Machine::new(client))))
+}
+
+/// All that the standard has.
+pub(in crate::bmc) fn bmc_of(machine: &Arc<Machine>) -> Bmc {
+    Bmc {
         boot_device: Some(machine.clone()),
         boot_mode: Some(machine.clone()),
         secure_boot: Some(machine.clone()),
@@ -73,41 +82,47 @@ fn open_with(driver_info: &Dictionary, pace: Pace) -> Result<Bmc, BmcError> {
         console: Some(machine.clone()),
         manager: Some(machine.clone()),
         events: Some(machine.clone()),
-        ..Bmc::only_power(machine)
-    })
+        ..Bmc::only_power(machine.clone())
+    }
 }
 
 /// One machine behind its BMC.
-struct Machine {
-    client: Client,
+pub(in crate::bmc) struct Machine {
+    pub(in crate::bmc) client: Client,
     /// Path of the system, when `driver_info` does not name it.
     found: OnceLock<String>,
 }
 
+impl Machine {
+    pub(in crate::bmc) fn new(client: Client) -> Self {
+        Self { client, found: OnceLock::new() }
+    }
+}
+
 /// How long things may take, and how often they are tried.
 #[derive(Clone, Copy, Debug)]
-struct Pace {
-    connect: Duration,
-    request: Duration,
+pub(in crate::bmc) struct Pace {
+    pub(in crate::bmc) connect: Duration,
+    pub(in crate::bmc) request: Duration,
     /// First pause before a request is repeated; doubles.
-    retry: Duration,
+    pub(in crate::bmc) retry: Duration,
     /// No repetition is started after this.
-    retry_until: Duration,
+    pub(in crate::bmc) retry_until: Duration,
     /// Pause before a reset is repeated that the BMC refuses for now.
-    conflict: Duration,
+    pub(in crate::bmc) conflict: Duration,
     /// Pause before media are inserted again after a server error.
-    media: Duration,
+    pub(in crate::bmc) media: Duration,
     /// Shortest pause between two looks at something that changes.
-    poll: Duration,
+    pub(in crate::bmc) poll: Duration,
     /// Longest.
-    poll_max: Duration,
+    pub(in crate::bmc) poll_max: Duration,
     /// How long a task of the BMC may run, and how long an inserted medium may take to show.
-    task: Duration,
+    pub(in crate::bmc) task: Duration,
     /// How long anything may take that nobody watches: an insertion, a look at all there is.
-    operation: Duration,
+    pub(in crate::bmc) operation: Duration,
     /// How long a BMC may take to restart, and to begin with it.
-    restart: Duration,
-    restart_begins: Duration,
+    pub(in crate::bmc) restart: Duration,
+    pub(in crate::bmc) restart_begins: Duration,
 }
 
 impl Default for Pace {

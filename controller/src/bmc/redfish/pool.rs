@@ -30,10 +30,10 @@ const MAX_IDENTITIES: usize = 256;
 const IDENTITY_FOR: Duration = Duration::from_secs(15 * 60);
 
 /// What connections to one BMC with the same credentials share.
-pub(super) struct Shared {
+pub(in crate::bmc) struct Shared {
     pub(super) http: reqwest::Client,
     pub(super) login: Login,
-    pub(super) queue: Arc<Queue>,
+    pub(in crate::bmc) queue: Arc<Queue>,
     /// Who the BMC says it is, by path of the system.
     identities: Mutex<HashMap<String, (Identity, Instant)>>,
 }
@@ -113,7 +113,8 @@ impl Pool {
 
 fn http_client(settings: &Settings, pace: &Pace) -> Result<reqwest::Client, BmcError> {
     let unusable = |error: &dyn std::fmt::Display| {
-        BmcError::DriverInfo(format!("redfish_verify_ca: its certificates cannot be used: {error}"))
+        let key = settings.names.verify;
+        BmcError::DriverInfo(format!("{key}: its certificates cannot be used: {error}"))
     };
     reqwest::Client::builder()
         .tls_backend_preconfigured(

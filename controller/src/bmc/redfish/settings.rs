@@ -13,26 +13,39 @@ const MAX_CA_BYTES: u64 = 1024 * 1024;
 
 /// How to reach a BMC.
 #[derive(Clone, Debug)]
-pub(super) struct Settings {
+pub(in crate::bmc) struct Settings {
     /// Scheme, host and port.
-    pub(super) origin: Url,
-    pub(super) system: Option<String>,
-    pub(super) credentials: Option<Credentials>,
-    pub(super) verify: Verify,
+    pub(in crate::bmc) origin: Url,
+    pub(in crate::bmc) system: Option<String>,
+    pub(in crate::bmc) credentials: Option<Credentials>,
+    pub(in crate::bmc) verify: Verify,
     /// Nothing older than TLS 1.3.
-    pub(super) only_tls13: bool,
-    pub(super) auth: AuthType,
+    pub(in crate::bmc) only_tls13: bool,
+    pub(in crate::bmc) auth: AuthType,
+    pub(in crate::bmc) names: Names,
 }
 
+/// The keys of `driver_info`, for messages: other drivers that speak Redfish have their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::bmc) struct Names {
+    /// Those of user and password.
+    pub(in crate::bmc) credentials: &'static str,
+    /// That of how the certificate is verified.
+    pub(in crate::bmc) verify: &'static str,
+}
+
+const NAMES: Names =
+    Names { credentials: "redfish_username and redfish_password", verify: "redfish_verify_ca" };
+
 #[derive(Clone, Debug)]
-pub(super) struct Credentials {
-    pub(super) user: String,
-    pub(super) password: Secret,
+pub(in crate::bmc) struct Credentials {
+    pub(in crate::bmc) user: String,
+    pub(in crate::bmc) password: Secret,
 }
 
 /// How the BMC's certificate is verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verify {
+pub(in crate::bmc) enum Verify {
     /// By the public authorities.
     Public,
     /// By these: authorities, or the certificate itself.
@@ -42,7 +55,7 @@ pub(super) enum Verify {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AuthType {
+pub(in crate::bmc) enum AuthType {
     /// A session; basic when the BMC has none.
     Auto,
     Basic,
@@ -50,7 +63,7 @@ pub(super) enum AuthType {
 }
 
 impl Settings {
-    pub(super) fn from_driver_info(info: &Dictionary) -> Result<Self, BmcError> {
+    pub(in crate::bmc) fn from_driver_info(info: &Dictionary) -> Result<Self, BmcError> {
         let address = text(info, "redfish_address")?
             .ok_or_else(|| wrong("redfish_address is missing: set it to the BMC's URL or address"))?;
         let user = text(info, "redfish_username")?;
@@ -67,14 +80,15 @@ impl Settings {
             origin: origin(address)?,
             system: text(info, "redfish_system_id")?.map(system_path).transpose()?,
             credentials,
-            verify: verify(info.get("redfish_verify_ca"))?,
+            verify: verify(info.get(NAMES.verify), NAMES.verify)?,
             only_tls13: only_tls13(text(info, "redfish_tls_minimum_version")?)?,
             auth: auth_type(text(info, "redfish_auth_type")?)?,
+            names: NAMES,
         })
     }
 
     /// The origin as messages show it.
-    pub(super) fn address(&self) -> String {
+    pub(in crate::bmc) fn address(&self) -> String {
         self.origin.as_str().trim_end_matches('/').to_owned()
     }
 }
@@ -132,33 +146,29 @@ fn system_path(path: &str) -> Result<String, BmcError> {
     }
 }
 
-fn verify(value: Option<&Value>) -> Result<Verify, BmcError> {
+pub(in crate::bmc) fn verify(value: Option<&Value>, key: &str) -> Result<Verify, BmcError> {
     match value {
         None | Some(Value::Null | Value::Bool(true)) => Ok(Verify::Public),
         Some(Value::Bool(false)) => Ok(Verify::Nothing),
         Some(Value::String(text)) => match text.trim().to_ascii_lowercase().as_str() {
             "" | "true" | "yes" | "on" | "1" | "t" | "y" => Ok(Verify::Public),
             "false" | "no" | "off" | "0" | "f" | "n" => Ok(Verify::Nothing),
-            _ => own_authorities(text).map(Verify::Own),
+            _ => own_authorities(text, key).map(Verify::Own),
         },
-        Some(_) => {
-            Err(wrong("redfish_verify_ca must be true, false or the path of a file with certificates"))
-        }
+        Some(_) => Err(wrong(format!("{key} must be true, false or the path of a file with certificates"))),
     }
 }
 
-fn own_authorities(path: &str) -> Result<Vec<CertificateDer<'static>>, BmcError> {
+fn own_authorities(path: &str, key: &str) -> Result<Vec<CertificateDer<'static>>, BmcError> {
     let mut pem = Vec::new();
     let file = fs::File::open(path).and_then(|file| file.take(MAX_CA_BYTES).read_to_end(&mut pem));
     if let Err(error) = file {
-        return Err(wrong(format!(
-            "redfish_verify_ca: the file {path} on the controller cannot be read: {error}"
-        )));
+        return Err(wrong(format!("{key}: the file {path} on the controller cannot be read: {error}")));
     }
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(wrong(format!("redfish_verify_ca: the file {path} holds no certificates in PEM"))),
+        _ => Err(wrong(format!("{key}: the file {path} holds no certificates in PEM"))),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::bmc::{
 
 impl Machine {
     /// The machine's ComputerSystem.
-    pub(super) async fn system(&self) -> Result<Document, BmcError> {
+    pub(in crate::bmc) async fn system(&self) -> Result<Document, BmcError> {
         let system = self.found_system().await?;
         self.spare(&system).await;
         Ok(system)

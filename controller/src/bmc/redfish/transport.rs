@@ -1,6 +1,6 @@
 //! One HTTP exchange with a BMC, bounded in size and time, repeated where that is safe.
 
-use std::{error::Error as _, sync::Arc, time::Duration};
+use std::{error::Error as _, io::Read as _, sync::Arc, time::Duration};
 
 use bessemer_proto::secret::Secret;
 use http::{HeaderMap, Method, StatusCode, header};
@@ -8,13 +8,17 @@ use serde_json::Value;
 use tracing::debug;
 use url::Url;
 
-use super::{Pace, settings::Credentials};
+use super::{
+    Pace,
+    settings::{Credentials, Names},
+};
 use crate::bmc::{
     BmcError,
     queue::{Again, Queue, Retry},
 };
 
 const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+const GZIP: [u8; 3] = [0x1f, 0x8b, 0x08];
 const MAX_LINK_BYTES: usize = 2048;
 const ATTEMPTS: u32 = 4;
 const MAX_REDIRECTS: u32 = 3;
@@ -22,22 +26,23 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(10);
 const TOKEN_HEADER: &str = "x-auth-token";
 
 /// Sends requests to one origin.
-pub(super) struct Transport {
-    pub(super) http: reqwest::Client,
+pub(in crate::bmc) struct Transport {
+    pub(in crate::bmc) http: reqwest::Client,
     pub(super) queue: Arc<Queue>,
     pub(super) origin: Url,
     pub(super) address: String,
     pub(super) pace: Pace,
+    pub(super) names: Names,
 }
 
 /// A request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Call<'a> {
-    pub(super) method: &'a Method,
-    pub(super) link: &'a str,
+pub(in crate::bmc) struct Call<'a> {
+    pub(in crate::bmc) method: &'a Method,
+    pub(in crate::bmc) link: &'a str,
     /// May hold a password.
-    pub(super) body: Option<&'a Value>,
-    pub(super) if_match: Option<&'a str>,
+    pub(in crate::bmc) body: Option<&'a Value>,
+    pub(in crate::bmc) if_match: Option<&'a str>,
 }
 
 /// A body that is sent as it comes, once.
@@ -50,17 +55,17 @@ pub(super) struct Upload {
 
 /// How a request proves who sends it.
 #[derive(Clone, Debug)]
-pub(super) enum Authorization {
+pub(in crate::bmc) enum Authorization {
     Nothing,
     Basic(Credentials),
     Token(Secret),
 }
 
 /// What came back, whatever its status.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Vec<u8>,
+pub(in crate::bmc) struct Answer {
+    pub(in crate::bmc) status: StatusCode,
+    pub(in crate::bmc) headers: HeaderMap,
+    pub(in crate::bmc) body: Vec<u8>,
 }
 
 /// A failed exchange.
@@ -74,14 +79,14 @@ pub(super) struct Failure {
 
 impl Call<'_> {
     /// The request as messages show it.
-    pub(super) fn what(&self) -> String {
+    pub(in crate::bmc) fn what(&self) -> String {
         let link: String = self.link.chars().take(256).collect();
         format!("{} {link}", self.method)
     }
 }
 
 impl Answer {
-    pub(super) fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
+    pub(in crate::bmc) fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
@@ -95,7 +100,11 @@ impl Answer {
 impl Transport {
     /// Sends a request; repeats it after broken connections, and where the BMC says that it is busy. What may have
     /// changed something is only repeated when the BMC cannot have acted on it.
-    pub(super) async fn send(&self, call: Call<'_>, auth: &Authorization) -> Result<Answer, BmcError> {
+    pub(in crate::bmc) async fn send(
+        &self,
+        call: Call<'_>,
+        auth: &Authorization,
+    ) -> Result<Answer, BmcError> {
         let pace = &self.pace;
         let retry = Retry {
             attempts: ATTEMPTS,
@@ -193,6 +202,8 @@ impl Transport {
             }
             body.extend_from_slice(&chunk);
         }
+        let body =
+            plain(body).ok_or_else(|| Failure::lasting(self.malformed(&call, "gzip that cannot be read")))?;
         Ok(Answer { status, headers, body })
     }
 
@@ -222,7 +233,7 @@ impl Transport {
             return Failure::lasting(BmcError::Certificate {
                 address,
                 source: problem,
-                key: "redfish_verify_ca",
+                key: self.names.verify,
             });
         }
         if sent && error.is_timeout() {
@@ -233,12 +244,23 @@ impl Transport {
     }
 }
 
+/// iLO 4 sends gzip that nobody asked for. `None`: it is broken, or far too long.
+fn plain(body: Vec<u8>) -> Option<Vec<u8>> {
+    if !body.starts_with(&GZIP) {
+        return Some(body);
+    }
+    let mut plain = Vec::new();
+    let most = u64::try_from(MAX_BODY_BYTES).ok()? + 1;
+    flate2::read::GzDecoder::new(body.as_slice()).take(most).read_to_end(&mut plain).ok()?;
+    (plain.len() <= MAX_BODY_BYTES).then_some(plain)
+}
+
 fn busy(method: &Method, status: StatusCode) -> bool {
     status == StatusCode::TOO_MANY_REQUESTS || (status.is_server_error() && method == Method::GET)
 }
 
 /// The TLS library's reason, when it refused the BMC's certificate.
-fn certificate_problem(error: &reqwest::Error) -> Option<rustls::Error> {
+pub(in crate::bmc) fn certificate_problem(error: &reqwest::Error) -> Option<rustls::Error> {
     let mut cause = error.source();
     while let Some(current) = cause {
         if let Some(problem @ rustls::Error::InvalidCertificate(_)) = current.downcast_ref() {

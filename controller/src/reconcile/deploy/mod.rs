@@ -86,6 +86,13 @@ pub(super) async fn boot_ramdisk(node: &mut Node, cx: &Context) -> Result<Progre
     BootRamdisk.run(node, cx).await
 }
 
+/// Whether the machine was started with a deploy ramdisk whose agent has not called yet: it may still be read from its
+/// media. Afterwards it lives in memory.
+pub(super) fn ramdisk_is_starting(node: &Node, cx: &Context) -> Result<bool, Failure> {
+    let record = Record::of(node)?;
+    Ok(record.boot.is_some() && cx.fleet.session(node.uuid).is_none_or(|s| Some(s.boot) != record.boot))
+}
+
 /// What a step that boots the deploy ramdisk says while it waits.
 pub(super) async fn waiting_for_ramdisk(node: &Node, cx: &Context) -> Result<Waiting, Failure> {
     BootRamdisk.waiting(node, cx).await

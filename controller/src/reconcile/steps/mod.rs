@@ -2,6 +2,7 @@
 //! what the step under way needs to be resumed live in the node's `driver_internal_info`.
 
 mod fake;
+mod ilo;
 mod named;
 mod out_of_band;
 mod pause;
@@ -79,6 +80,7 @@ pub(crate) fn step_of(node: &Node, step: &PlannedStep) -> Result<&'static dyn St
     let found = match drivers::chosen(node, &step.interface) {
         Some("direct") => deploy::step_of(&step.step),
         Some("fake") => fake::step_of(step),
+        Some("ilo") => ilo::step_of(step).or_else(|| out_of_band::step_of(step)),
         Some(name) if !drivers::is_absent(name) => out_of_band::step_of(step),
         _ => None,
     };
@@ -302,6 +304,7 @@ fn advance(flow: Flow, node: &mut Node) -> Result<(), Failure> {
     node.driver_internal_info.insert(key(flow, "step_index"), json!(next));
     node.driver_internal_info.remove(pause::KEY);
     node.driver_internal_info.remove(out_of_band::WORK);
+    node.driver_internal_info.remove(ilo::KEY);
     Ok(())
 }
 
@@ -311,9 +314,15 @@ pub(crate) fn forget(node: &mut Node) {
         node.driver_internal_info.remove(&key(flow, "steps"));
         node.driver_internal_info.remove(&key(flow, "step_index"));
     }
-    for key in
-        [deploy::RECORD, pause::KEY, out_of_band::WORK, ABORTED, plans::CLEAN_WITHOUT, plans::SERVICE_WITHOUT]
-    {
+    for key in [
+        deploy::RECORD,
+        pause::KEY,
+        ilo::KEY,
+        out_of_band::WORK,
+        ABORTED,
+        plans::CLEAN_WITHOUT,
+        plans::SERVICE_WITHOUT,
+    ] {
         node.driver_internal_info.remove(key);
     }
     for step in [&mut node.deploy_step, &mut node.clean_step, &mut node.service_step] {

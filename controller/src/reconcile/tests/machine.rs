@@ -7,14 +7,16 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bessemer_proto::secret::Secret;
+use chrono::{DateTime, Utc};
 use tokio::task::AbortHandle;
 use url::Url;
 
 use super::{agent, works::Works};
 use crate::{
     bmc::{
-        Bmc, BmcError, BootDevice, BootModeControl, BootSource, Changed, KeyChange, MediaKind, MediaSlot,
-        Power, PowerAction, SecureBoot, VirtualMedia,
+        Bmc, BmcError, BootDevice, BootModeControl, BootSource, Changed, KeyChange, Manager, MediaKind,
+        MediaSlot, Power, PowerAction, SecureBoot, VirtualMedia,
     },
     node::{BootMode, PowerState},
 };
@@ -41,6 +43,10 @@ pub(super) struct State {
     pub(super) always: Option<BootSource>,
     pub(super) mode: Option<BootMode>,
     pub(super) secure: bool,
+    /// The BMC tells nothing of settings of the firmware.
+    pub(super) lacks_bios: bool,
+    /// The BMC's password, once it was changed.
+    pub(super) password: Option<String>,
     /// What the BMC was asked to do, in order.
     pub(super) asked: Vec<String>,
     /// This request to the BMC fails.
@@ -68,9 +74,25 @@ impl Machine {
         self.0.lock().unwrap()
     }
 
+    /// With the credentials that a node has; a wrong password is refused.
+    pub(super) fn bmc_with(&self, password: Option<&str>) -> Bmc {
+        let (is_wrong, lacks_bios) = {
+            let state = self.lock();
+            let right = state.password.as_deref();
+            (right.is_some() && right != password, state.lacks_bios)
+        };
+        if !is_wrong {
+            let whole = self.bmc();
+            return if lacks_bios { Bmc { bios: None, ..whole } } else { whole };
+        }
+        let stranger = Arc::new(Stranger(self.clone()));
+        Bmc { manager: Some(stranger.clone()), ..Bmc::only_power(stranger) }
+    }
+
     pub(super) fn bmc(&self) -> Bmc {
         let machine = Arc::new(self.clone());
         Bmc {
+            manager: Some(machine.clone()),
             boot_device: Some(machine.clone()),
             boot_mode: Some(machine.clone()),
             secure_boot: Some(machine.clone()),
@@ -257,5 +279,71 @@ impl VirtualMedia for Machine {
 
     async fn slots(&self) -> Result<Vec<MediaSlot>, BmcError> {
         Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl Manager for Machine {
+    async fn reset(&self) -> Result<(), BmcError> {
+        self.ask("reset BMC").await
+    }
+
+    async fn clock(&self) -> Result<Option<DateTime<Utc>>, BmcError> {
+        Ok(None)
+    }
+
+    async fn set_clock(&self, _now: DateTime<Utc>) -> Result<Changed, BmcError> {
+        Ok(Changed::Already)
+    }
+
+    /// Slow is only the answer: the password is in force already.
+    async fn change_password(&self, new: &Secret) -> Result<Changed, BmcError> {
+        self.lock().password = Some(new.reveal().to_owned());
+        self.ask("password").await?;
+        Ok(Changed::Yes)
+    }
+}
+
+/// Somebody with a wrong password.
+struct Stranger(Machine);
+
+impl Stranger {
+    fn refused<T>(&self) -> Result<T, BmcError> {
+        self.0.lock().asked.push("wrong password".to_owned());
+        Err(BmcError::Credentials { address: "bmc.test".into(), user: "admin".into(), keys: "ilo_password" })
+    }
+}
+
+#[async_trait]
+impl Power for Stranger {
+    async fn state(&self) -> Result<PowerState, BmcError> {
+        self.refused()
+    }
+
+    async fn set(&self, _action: PowerAction) -> Result<Changed, BmcError> {
+        self.refused()
+    }
+
+    async fn wait_for(&self, _wanted: PowerState, _within: Duration) -> Result<(), BmcError> {
+        self.refused()
+    }
+}
+
+#[async_trait]
+impl Manager for Stranger {
+    async fn reset(&self) -> Result<(), BmcError> {
+        self.refused()
+    }
+
+    async fn clock(&self) -> Result<Option<DateTime<Utc>>, BmcError> {
+        self.refused()
+    }
+
+    async fn set_clock(&self, _now: DateTime<Utc>) -> Result<Changed, BmcError> {
+        self.refused()
+    }
+
+    async fn change_password(&self, _new: &Secret) -> Result<Changed, BmcError> {
+        self.refused()
     }
 }

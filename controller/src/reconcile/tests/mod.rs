@@ -3,6 +3,7 @@
 mod agent;
 mod allocations;
 mod deploy;
+mod ilo;
 mod killed;
 mod life;
 mod machine;
@@ -199,6 +200,9 @@ impl Life {
         let open_bmc: OpenBmc =
             Arc::new(move |node| match node.driver_info.contains_key("redfish_address") {
                 _ if node.driver == "fake-hardware" => crate::bmc::open(node),
+                true if node.driver == "ilo" => {
+                    Ok(bmc.bmc_with(node.driver_info.get("ilo_password").and_then(Value::as_str)))
+                }
                 true => Ok(bmc.bmc()),
                 false => Err(BmcError::DriverInfo("redfish_address is missing in driver_info".into())),
             });

@@ -1,0 +1,107 @@
+//! Cleanings of nodes of hardware type `ilo`: its steps, and what a restart of the controller does to them.
+
+use super::*;
+use crate::node::PowerState;
+
+/// A manageable node of our machine.
+async fn ilo(world: &World, more: Value) -> NodeId {
+    let mut info = json!({"redfish_address": "http://bmc.test", "ilo_password": "old"});
+    info.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let mut node = Node::new("agent_ilo");
+    node.driver_info = info.as_object().unwrap().clone();
+    node.provision_state = ProvisionState::Manageable;
+    node.power_state = Some(PowerState::Off);
+    crate::drivers::complete(&mut node).unwrap();
+    world.store.create_node(&node).await.unwrap();
+    node.uuid
+}
+
+async fn clean(world: &World, id: NodeId, step: &str) {
+    let steps = json!({"clean_steps": [{"interface": "management", "step": step}]});
+    world.engine.provision(id, Verb::Clean, steps.as_object().unwrap()).await.unwrap();
+}
+
+fn count(world: &World, what: &str) -> usize {
+    world.machine.lock().asked.iter().filter(|asked| *asked == what).count()
+}
+
+#[tokio::test]
+async fn an_automated_cleaning_runs_the_steps_in_their_order_and_leaves_out_what_the_machine_lacks() {
+    let world = World::with(|config| config.automated_clean = true).await;
+    let id = ilo(&world, json!({"ilo_change_password": "new"})).await;
+    world.machine.lock().lacks_bios = true;
+    world.ask(id, Verb::Provide).await.unwrap();
+    let node = world.reaches(id, ProvisionState::Available).await;
+    assert_eq!(node.driver_info["ilo_password"], "new");
+    assert!(!node.driver_info.contains_key("ilo_change_password"));
+    // The machine has no settings of the firmware: that step is left out.
+    let asked: Vec<_> =
+        world.machine.lock().asked.iter().filter(|asked| *asked != "read power").cloned().collect();
+    assert_eq!(asked, ["password", "secure boot keys", "reset BMC"]);
+    assert!(!node.driver_internal_info.contains_key("ilo_step_begun"));
+}
+
+#[tokio::test]
+async fn a_step_that_is_asked_for_and_cannot_be_done_fails() {
+    let world = World::new().await;
+    let id = ilo(&world, json!({})).await;
+    world.machine.lock().lacks_bios = true;
+    clean(&world, id, "reset_bios_to_default").await;
+    let node = world.until(id, |node| !node.provision_state.is_moving()).await;
+    assert_eq!(node.provision_state, ProvisionState::CleanFailed);
+    assert!(node.last_error.unwrap().contains("reset_bios_to_default failed: the BMC cannot"));
+}
+
+#[tokio::test]
+async fn a_restart_of_the_bmc_is_asked_for_once_also_when_the_controller_is_killed() {
+    let mut world = World::new().await;
+    let id = ilo(&world, json!({})).await;
+    world.machine.lock().slow = Some(("reset BMC", Duration::from_secs(600)));
+    clean(&world, id, "reset_ilo").await;
+    world.until(id, |node| node.driver_internal_info.contains_key("ilo_step_begun")).await;
+    world.kill().await;
+    let began = count(&world, "reset BMC");
+    world.machine.lock().slow = None;
+    world.reaches(id, ProvisionState::Manageable).await;
+    assert_eq!(count(&world, "reset BMC"), began);
+}
+
+#[tokio::test]
+async fn a_password_survives_a_kill_between_the_bmc_and_the_node() {
+    let mut world = World::new().await;
+    let id = ilo(&world, json!({"ilo_change_password": "new"})).await;
+    world.machine.lock().password = Some("old".to_owned());
+    world.machine.lock().slow = Some(("password", Duration::from_secs(600)));
+    clean(&world, id, "reset_ilo_credential").await;
+    world.until(id, |node| node.driver_internal_info.contains_key("ilo_step_begun")).await;
+    while world.machine.lock().password.as_deref() != Some("new") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    world.kill().await;
+    world.machine.lock().slow = None;
+    let node = world.reaches(id, ProvisionState::Manageable).await;
+    assert_eq!(node.driver_info["ilo_password"], "new");
+    assert!(!node.driver_info.contains_key("ilo_change_password"));
+    assert_eq!(count(&world, "wrong password"), 0);
+}
+
+#[tokio::test]
+async fn a_password_that_was_changed_by_an_attempt_that_failed_is_found_with_one_wrong_try() {
+    let world = World::new().await;
+    let id = ilo(&world, json!({"ilo_change_password": "new"})).await;
+    world.machine.lock().password = Some("old".to_owned());
+    world.machine.lock().broken = Some("password");
+    clean(&world, id, "reset_ilo_credential").await;
+    let node = world.until(id, |node| node.provision_state == ProvisionState::CleanFailed).await;
+    assert_eq!((&node.driver_info["ilo_password"], count(&world, "wrong password")), (&json!("old"), 0));
+    let mut node = world.node(id).await;
+    node.maintenance = false;
+    world.store.update_node(&mut node, None).await.unwrap();
+    world.machine.lock().broken = None;
+    world.ask(id, Verb::Manage).await.unwrap();
+    let manageable = world.until(id, |node| node.provision_state == ProvisionState::Manageable).await;
+    assert_eq!(manageable.last_error, None);
+    clean(&world, id, "reset_ilo_credential").await;
+    let node = world.reaches(id, ProvisionState::Manageable).await;
+    assert_eq!((&node.driver_info["ilo_password"], count(&world, "wrong password")), (&json!("new"), 1));
+}
