@@ -195,6 +195,7 @@ pub(crate) const DIFFERENCES: &[Known] = &[
             "/enabled_boot_interfaces",
             "/enabled_deploy_interfaces",
             "/enabled_inspect_interfaces",
+            "/enabled_raid_interfaces",
             "/enabled_rescue_interfaces",
         ]),
         "interfaces of Ironic's boot loaders and its agent",
@@ -300,12 +301,8 @@ pub(crate) const DIFFERENCES: &[Known] = &[
     ),
     known(MACHINE, "", What::Parts(&["/secure_boot"]), "it has no Secure Boot"),
     known(MACHINE, "GET", What::Parts(&["/*/media_types", "/supported_boot_devices"]), "as its BMC has them"),
-    known(
-        "/firmware",
-        "GET",
-        What::Parts(&["/firmware/*/model", "/firmware/*/initial_version", "/firmware/*/current_version"]),
-        "as its BMC has them",
-    ),
+    known("/firmware", "GET", What::Parts(&["/firmware"]), "as its BMC has them"),
+    known("/bios", "GET", What::Parts(&["/bios"]), "as its BMC has them"),
     // --- what is not there, and is answered as an interface that is not enabled
     known(
         "node deploy rf-0",
@@ -323,7 +320,7 @@ pub(crate) const DIFFERENCES: &[Known] = &[
     ),
     known("node manage 22222222", "GET", What::Parts(&["/automated_clean"]), "the same"),
     known("--inspect-interface agent", "PATCH", What::Status(400), INSPECTION),
-    known("node inspect 22222222", "PUT", What::Status(400), INSPECTION),
+    known("node inspect 22222222", "PUT", What::NotSent, INSPECTION),
     known("continue_inspection", "POST", What::NotSent, INSPECTION),
     known("--fields provision_state last_error", "GET", What::Parts(&["/provision_state"]), INSPECTION),
     known(

@@ -101,8 +101,9 @@ async fn arguments_that_cannot_be_meant_ask_nothing_of_the_bmc() {
 #[tokio::test]
 async fn an_update_survives_a_killed_controller_and_restarts_the_machine_once() {
     let (mut world, id) = world().await;
-    let looks =
-        [Outcome::Pending(Some(10)), Outcome::NeedsRestart, Outcome::Pending(None), Outcome::NeedsRestart];
+    let idle = [Outcome::NeedsRestart, Outcome::NeedsRestart, Outcome::NeedsRestart];
+    // The end of the BIOS, then the BMC's own firmware, which needs no restart.
+    let looks = [&[Outcome::Pending(Some(10))][..], &idle, &[Outcome::Done], &idle].concat();
     world.machine.lock().works.updates = looks.into();
     world.machine.lock().asked.clear();
     let settings = json!([{"component": "bios", "url": "http://files/bios.bin"}, {"component": "bmc", "url": "http://files/bmc"}]);

@@ -146,9 +146,7 @@ impl Machinery {
             Ok(Outcome::Failed(reason)) => {
                 return Err(Failure::Node(format!("the BMC failed at it: {reason}")));
             }
-            Ok(Outcome::NeedsRestart) => {
-                Some("the machine was restarted, and the BMC has not begun".to_owned())
-            }
+            Ok(Outcome::NeedsRestart) => Some("the BMC has not begun".to_owned()),
             Ok(Outcome::Pending(percent)) => {
                 work.idle_looks = 0;
                 percent.map(|percent| format!("{} %", percent.min(100)))
