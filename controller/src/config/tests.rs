@@ -88,7 +88,9 @@ const SOURCES: &[(&str, &str)] = &[
     ("files", include_str!("../files.rs")),
     ("boot", include_str!("../boot/mod.rs")),
     ("images", include_str!("../image/mod.rs")),
+    ("bmc", include_str!("../bmc/config.rs")),
     ("conductor", include_str!("../reconcile/config.rs")),
+    ("console", include_str!("../console/mod.rs")),
     ("ilo", include_str!("../drivers/config.rs")),
     ("notifications", include_str!("../notify/config.rs")),
 ];
@@ -117,6 +119,8 @@ fn comments(source: &str) -> BTreeMap<String, String> {
 }
 
 fn documentation() -> String {
+    let missing = SECTIONS.iter().find(|(name, _)| !SOURCES.iter().any(|(source, _)| source == name));
+    assert!(missing.is_none(), "add section {:?} to SOURCES", missing.map(|(name, _)| name));
     let mut page = HEAD.to_owned();
     for (section, source) in SOURCES {
         let keys = match SECTIONS.iter().find(|(name, _)| name == section) {
