@@ -63,12 +63,12 @@ pub trait FirmwareUpdate: Send + Sync {
 pub trait Raid: Send + Sync {
     /// What there is.
     async fn controllers(&self) -> Result<Vec<StorageController>, BmcError>;
-    /// Makes volumes. `None`: they are there at once.
+    /// Makes volumes. `None`: the BMC names nothing that could be watched, be it that they are there at once.
     async fn create(&self, volumes: &[NewVolume]) -> Result<Option<Job>, BmcError>;
-    /// Removes volumes and what is on them. `None`: they are gone at once.
+    /// Removes volumes and what is on them; tries all of them before it fails. `None`: nothing can be watched.
     async fn delete(&self, volumes: &[Volume]) -> Result<Option<Job>, BmcError>;
     /// How far a job is. Some jobs begin at the next start of the machine.
     async fn progress(&self, job: &Job) -> Result<Outcome, BmcError>;
-    /// Whether jobs begin only at the next start of the machine.
-    async fn needs_restart(&self) -> Result<bool, BmcError>;
+    /// Whether these controllers ([`StorageController::id`]) change volumes only at the next start of the machine.
+    async fn needs_restart(&self, controllers: &[String]) -> Result<bool, BmcError>;
 }

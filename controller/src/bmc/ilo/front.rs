@@ -251,8 +251,8 @@ impl Raid for Ilo {
         hand_on!(self, raid.progress(job), "tell of RAID jobs")
     }
 
-    async fn needs_restart(&self) -> Result<bool, BmcError> {
-        hand_on!(self, raid.needs_restart(), "make RAID volumes by what its firmware speaks")
+    async fn needs_restart(&self, controllers: &[String]) -> Result<bool, BmcError> {
+        hand_on!(self, raid.needs_restart(controllers), "make RAID volumes by what its firmware speaks")
     }
 }
 

@@ -56,7 +56,7 @@ impl Raid for Machine {
     }
 
     async fn create(&self, volumes: &[NewVolume]) -> Result<Option<Job>, BmcError> {
-        let stores = self.stores().await?;
+        let stores = self.client.whole("its storage", self.stores()).await?;
         let mut started = Vec::new();
         for wanted in volumes {
             let store = stores.iter().find(|store| store.document.id() == wanted.controller);
@@ -70,23 +70,27 @@ impl Raid for Machine {
     }
 
     async fn delete(&self, volumes: &[Volume]) -> Result<Option<Job>, BmcError> {
-        let mut started = Vec::new();
+        let (mut started, mut problem) = (Vec::new(), None);
         for volume in volumes {
             let call = Call { method: &Method::DELETE, link: &volume.id, body: None, if_match: None };
             match self.client.start(call).await? {
                 Err(refusal) if refusal.status == 404 => {}
-                result => started.push(result?),
+                Ok(one) => started.push(one),
+                // The others are deleted all the same: half a deletion helps nobody.
+                Err(refusal) => drop(problem.get_or_insert(refusal)),
             }
         }
-        Ok(job_of(started))
+        problem.map_or_else(|| Ok(job_of(started)), |refusal| Err(refusal.into()))
     }
 
     async fn progress(&self, job: &Job) -> Result<Outcome, BmcError> {
         self.client.job_progress(job).await
     }
 
-    async fn needs_restart(&self) -> Result<bool, BmcError> {
-        Ok(self.stores().await?.iter().any(|store| store.apply_time() == Some("OnReset")))
+    async fn needs_restart(&self, controllers: &[String]) -> Result<bool, BmcError> {
+        let stores = self.client.whole("its storage", self.stores()).await?;
+        let mut theirs = stores.iter().filter(|store| controllers.contains(&store.document.id()));
+        Ok(theirs.any(|store| store.apply_time() == Some("OnReset")))
     }
 }
 
@@ -202,25 +206,44 @@ impl Store {
             id: self.document.id(),
             name: name.unwrap_or_default(),
             levels,
-            drives: self.drives.iter().map(drive).collect(),
-            volumes: self.volumes.iter().map(volume).collect(),
+            drives: self.drives.iter().map(|drive| self.drive(drive)).collect(),
+            volumes: self.volumes.iter().map(|volume| self.volume(volume)).collect(),
         }
+    }
+
+    /// A disk is of a volume when either of the two says so: BMCs may leave out one of the links.
+    fn drive(&self, document: &Document) -> PhysicalDrive {
+        let mut drive = drive(document);
+        for volume in &self.volumes {
+            let links = |list: &str| volume.links(list).contains(&document.path);
+            let is_spare = links("/Links/DedicatedSpareDrives");
+            drive.is_spare |= is_spare;
+            if (is_spare || links("/Links/Drives")) && !drive.volumes.contains(&volume.path) {
+                drive.volumes.push(volume.path.clone());
+            }
+        }
+        drive
+    }
+
+    fn volume(&self, document: &Document) -> Volume {
+        let id_of =
+            |link: String| self.drives.iter().find(|drive| drive.path == link).map_or(link, Document::id);
+        let mut drives: Vec<_> = document.links("/Links/Drives").into_iter().map(id_of).collect();
+        let of_it = |drive: &&Document| drive.links("/Links/Volumes").contains(&document.path);
+        drives.extend(self.drives.iter().filter(of_it).map(Document::id));
+        drives.sort();
+        drives.dedup();
+        Volume { drives, ..volume(document) }
     }
 
     /// Whether a volume like that is there already: the same name, level and disks.
     fn has(&self, wanted: &NewVolume) -> bool {
-        self.volumes.iter().any(|document| {
-            let Volume { name, level, .. } = volume(document);
-            let mut own: Vec<_> = self
-                .drives
-                .iter()
-                .filter(|drive| document.links("/Links/Drives").contains(&drive.path))
-                .map(Document::id)
-                .collect();
-            let mut others = wanted.drives.clone();
-            own.sort();
-            others.sort();
-            wanted.name.as_ref() == Some(&name) && level.as_ref() == Some(&wanted.level) && own == others
+        let mut drives = wanted.drives.clone();
+        drives.sort();
+        self.volumes.iter().map(|document| self.volume(document)).any(|there| {
+            Some(&there.name) == wanted.name.as_ref()
+                && there.level.as_ref() == Some(&wanted.level)
+                && there.drives == drives
         })
     }
 }
@@ -246,24 +269,28 @@ pub(super) fn drive(document: &Document) -> PhysicalDrive {
         ),
         volumes: document.links("/Links/Volumes"),
         healthy: is_well && is_there,
+        is_spare: document.text("/Status/State") == Some("StandbySpare")
+            || document.text("/HotspareType").is_some_and(|kind| kind != "None"),
     }
 }
 
-/// A volume in our words. Its name is its path: ids are unique in one controller only.
+/// A volume in our words, but for its disks. Its name is its path: ids are unique in one controller only.
 pub(super) fn volume(document: &Document) -> Volume {
     let word = document.text("/RAIDType");
     let level = LEVELS.iter().find(|(known, _)| Some(*known) == word).or_else(|| {
         let old = document.text("/VolumeType");
         VOLUME_TYPES.iter().find(|(known, _)| Some(*known) == old)
     });
-    let names = document.items("/Identifiers").find_map(|identifier| {
+    // `None` is what disks that are handed through have (Volume 1.4).
+    let is_array = match word {
+        Some(word) => word != "None",
+        None => level.is_some(),
+    };
+    let mut names = document.items("/Identifiers").filter_map(|identifier| {
         let format = identifier.get("DurableNameFormat")?.as_str()?;
         identifier.get("DurableName")?.as_str().filter(|_| matches!(format, "NAA" | "EUI"))
     });
-    let wwn = names.map(|name| {
-        let digits: String = name.chars().filter(char::is_ascii_hexdigit).take(32).collect();
-        format!("0x{}", digits.to_ascii_lowercase())
-    });
+    let wwn = names.find_map(wwn);
     Volume {
         id: document.path.clone(),
         name: document.shown("/DisplayName").or_else(|| document.shown("/Name")).unwrap_or_default(),
@@ -273,5 +300,17 @@ pub(super) fn volume(document: &Document) -> Volume {
             .or_else(|| document.whole("/Capacity/Data/AllocatedBytes"))
             .unwrap_or_default(),
         wwn,
+        drives: Vec::new(),
+        is_array: is_array && document.value.get("NVMeNamespaceProperties").is_none_or(Value::is_null),
     }
+}
+
+/// `naa.6005…`, `0x6005…`, `60:05:…` as udev and the agent write it; `None`: nobody can tell what it is.
+fn wwn(name: &str) -> Option<String> {
+    let name = name.trim().to_ascii_lowercase();
+    let prefixes = ["naa.", "eui.", "wwn-0x", "0x"];
+    let bare = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(&name);
+    let digits: String = bare.chars().filter(|c| !matches!(c, ':' | '-' | ' ' | '.')).collect();
+    let is_whole = matches!(digits.len(), 16 | 24 | 32) && digits.chars().all(|c| c.is_ascii_hexdigit());
+    is_whole.then(|| format!("0x{digits}"))
 }

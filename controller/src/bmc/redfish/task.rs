@@ -12,8 +12,8 @@ use super::{
 };
 use crate::bmc::{BmcError, Job, Outcome};
 
-/// Monitors in one job.
-const MAX_MONITORS: usize = 32;
+/// Letters of a monitor that is kept: it is a path.
+const MAX_MONITOR: usize = 2048;
 /// Between the monitors of a job: it is in no link.
 const SEPARATOR: char = '\n';
 
@@ -28,7 +28,8 @@ pub(super) struct Started {
 
 /// One job of several changes; `None` when all of them are done.
 pub(super) fn job_of(started: impl IntoIterator<Item = Started>) -> Option<Job> {
-    let monitors: Vec<_> = started.into_iter().filter_map(|one| one.monitor).take(MAX_MONITORS).collect();
+    let monitors = started.into_iter().filter_map(|one| one.monitor);
+    let monitors: Vec<_> = monitors.filter(|monitor| monitor.len() <= MAX_MONITOR).collect();
     (!monitors.is_empty()).then(|| Job(monitors.join(&SEPARATOR.to_string())))
 }
 
@@ -55,7 +56,7 @@ impl Client {
     /// How far a job is.
     pub(super) async fn job_progress(&self, job: &Job) -> Result<Outcome, BmcError> {
         let (mut least, mut has_not_begun) = (None, false);
-        for monitor in job.0.split(SEPARATOR).take(MAX_MONITORS) {
+        for monitor in job.0.split(SEPARATOR) {
             match self.look_at(monitor).await {
                 Ok(Outcome::Done) => {}
                 Ok(Outcome::Failed(message)) => return Ok(Outcome::Failed(message)),

@@ -1,5 +1,7 @@
 //! Disks and volumes, as BMCs tell of them.
 
+use serde::{Deserialize, Serialize};
+
 /// A RAID controller or another set of disks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StorageController {
@@ -30,10 +32,12 @@ pub struct PhysicalDrive {
     pub volumes: Vec<String>,
     /// Whether it may be used.
     pub healthy: bool,
+    /// It stands by for a disk that fails: taken only when it is named.
+    pub is_spare: bool,
 }
 
 /// A volume.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volume {
     /// As the BMC calls it.
     pub id: String,
@@ -45,10 +49,14 @@ pub struct Volume {
     pub size: u64,
     /// World wide name, such as `0x600508b1001c…`, if the BMC tells it: the root device hint.
     pub wwn: Option<String>,
+    /// [`PhysicalDrive::id`]s; empty: the BMC does not tell them.
+    pub drives: Vec<String>,
+    /// An array that a controller made, not a namespace or a disk that is handed through.
+    pub is_array: bool,
 }
 
 /// A volume to be made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewVolume {
     /// [`StorageController::id`].
     pub controller: String,
@@ -60,4 +68,20 @@ pub struct NewVolume {
     pub name: Option<String>,
     /// [`PhysicalDrive::id`]s.
     pub drives: Vec<String>,
+}
+
+impl StorageController {
+    /// What [`crate::bmc::Raid::delete`] may be asked for: arrays of controllers that make arrays.
+    pub fn arrays(&self) -> impl Iterator<Item = &Volume> {
+        self.volumes.iter().filter(|volume| volume.is_array && !self.levels.is_empty())
+    }
+
+    /// As it is when all its arrays are gone.
+    pub fn without_arrays(&self) -> Self {
+        let gone: Vec<_> = self.arrays().map(|volume| volume.id.clone()).collect();
+        let mut left = self.clone();
+        left.volumes.retain(|volume| !gone.contains(&volume.id));
+        left.drives.iter_mut().for_each(|drive| drive.volumes.retain(|volume| !gone.contains(volume)));
+        left
+    }
 }

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{NewVolume, PhysicalDrive, StorageController};
+use super::{NewVolume, PhysicalDrive, StorageController, existing};
 
 const GIB: u64 = 1 << 30;
 
@@ -17,18 +18,20 @@ pub struct Selection {
     pub others: bool,
 }
 
-/// A volume to be made, and whether it is the root volume.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A volume that is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Planned {
     /// What the BMC is told.
     pub volume: NewVolume,
     /// Whether the operating system goes there.
     pub is_root: bool,
+    /// The volume that is it already, by its id.
+    pub there: Option<String>,
 }
 
 /// A level with what it needs of `n` disks.
-struct Level {
-    name: &'static str,
+pub(super) struct Level {
+    pub(super) name: &'static str,
     least: usize,
     /// Disks must be a multiple of this.
     multiple: usize,
@@ -47,26 +50,26 @@ const LEVELS: &[Level] = &[
 ];
 
 /// What a logical disk asks for.
-struct Wish<'a> {
+pub(super) struct Wish<'a> {
     at: usize,
-    level: &'static Level,
+    pub(super) level: &'static Level,
     /// `None`: as large as possible.
-    size: Option<u64>,
-    name: Option<&'a str>,
+    pub(super) size: Option<u64>,
+    pub(super) name: Option<&'a str>,
     is_root: bool,
     disk_type: Option<&'a str>,
     interface_type: Option<&'a str>,
-    count: Option<usize>,
+    pub(super) count: Option<usize>,
     controller: Option<&'a str>,
-    disks: Option<BTreeSet<&'a str>>,
+    pub(super) disks: Option<BTreeSet<&'a str>>,
 }
 
-/// Plans the volumes of a configuration that [`super::check`] accepted. The error is a sentence without its full stop.
+/// Plans the volumes of a configuration that [`super::check`] accepted: a volume that is there already keeps its disks, the
+/// others get free ones. The error is a sentence without its full stop.
 pub fn plan(
     config: &Map<String, Value>,
     controllers: &[StorageController],
     selection: Selection,
-    reuse: bool,
 ) -> Result<Vec<Planned>, String> {
     let disks = config.get("logical_disks").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let mut wishes = Vec::new();
@@ -82,10 +85,17 @@ pub fn plan(
     let mut taken: BTreeSet<(String, String)> = BTreeSet::new();
     let mut planned = Vec::new();
     for wish in wishes {
-        let volume = place(&wish, controllers, &taken, reuse)
+        let found = existing::find(&wish, controllers);
+        if let Some((controller, volume)) = found.map_err(|why| format!("logical disk {}: {why}", wish.at))? {
+            let there = Some(volume.id.clone());
+            let volume = wish.volume(controller, volume.drives.clone());
+            planned.push(Planned { volume, is_root: wish.is_root, there });
+            continue;
+        }
+        let volume = place(&wish, controllers, &taken)
             .ok_or_else(|| format!("logical disk {}: {}", wish.at, wish.unplaced()))?;
         taken.extend(volume.drives.iter().map(|drive| (volume.controller.clone(), drive.clone())));
-        planned.push(Planned { volume, is_root: wish.is_root });
+        planned.push(Planned { volume, is_root: wish.is_root, there: None });
     }
     Ok(planned)
 }
@@ -95,13 +105,13 @@ fn place(
     wish: &Wish<'_>,
     controllers: &[StorageController],
     taken: &BTreeSet<(String, String)>,
-    reuse: bool,
 ) -> Option<NewVolume> {
     let mut best: Option<(usize, u64, NewVolume)> = None;
     for controller in controllers.iter().filter(|controller| wish.takes(controller)) {
         let free = controller.drives.iter().filter(|drive| {
             drive.healthy
-                && (reuse || drive.volumes.is_empty())
+                && drive.volumes.is_empty()
+                && (!drive.is_spare || wish.disks.is_some())
                 && !taken.contains(&(controller.id.clone(), drive.id.clone()))
                 && wish.fits(drive)
         });
@@ -119,14 +129,8 @@ fn place(
                 None => (0, u64::MAX - capacity),
             };
             if best.as_ref().is_none_or(|(best_count, best_size, _)| cost < (*best_count, *best_size)) {
-                let volume = NewVolume {
-                    controller: controller.id.clone(),
-                    level: wish.level.name.to_owned(),
-                    size: wish.size,
-                    name: wish.name.map(str::to_owned),
-                    drives: drives.iter().take(count).map(|drive| drive.id.clone()).collect(),
-                };
-                best = Some((cost.0, cost.1, volume));
+                let disks = drives.iter().take(count).map(|drive| drive.id.clone()).collect();
+                best = Some((cost.0, cost.1, wish.volume(controller, disks)));
             }
         }
     }
@@ -134,11 +138,13 @@ fn place(
 }
 
 impl Level {
-    fn capacity(&self, count: usize, size: u64) -> u64 {
+    /// What that many disks of a size hold.
+    pub(super) fn capacity(&self, count: usize, size: u64) -> u64 {
         size.saturating_mul((self.data)(count) as u64)
     }
 
-    fn takes(&self, count: usize) -> bool {
+    /// Whether it can be made of that many disks.
+    pub(super) fn takes(&self, count: usize) -> bool {
         count >= self.least && count.is_multiple_of(self.multiple) && (self.name != "1" || count == 2)
     }
 }
@@ -181,12 +187,27 @@ impl<'a> Wish<'a> {
         }))
     }
 
-    fn takes(&self, controller: &StorageController) -> bool {
-        self.controller.is_none_or(|id| id == controller.id || id == controller.name)
-            && controller.levels.iter().any(|level| level == self.level.name)
+    fn volume(&self, controller: &StorageController, drives: Vec<String>) -> NewVolume {
+        NewVolume {
+            controller: controller.id.clone(),
+            level: self.level.name.to_owned(),
+            size: self.size,
+            name: self.name.map(str::to_owned),
+            drives,
+        }
     }
 
-    fn fits(&self, drive: &PhysicalDrive) -> bool {
+    /// Whether it may be on this controller.
+    pub(super) fn may_be_on(&self, controller: &StorageController) -> bool {
+        self.controller.is_none_or(|id| id == controller.id || id == controller.name)
+    }
+
+    fn takes(&self, controller: &StorageController) -> bool {
+        self.may_be_on(controller) && controller.levels.iter().any(|level| level == self.level.name)
+    }
+
+    /// Whether it may be on this disk.
+    pub(super) fn fits(&self, drive: &PhysicalDrive) -> bool {
         let is = |wanted: Option<&str>, found: &Option<String>| {
             wanted.is_none_or(|wanted| found.as_deref() == Some(wanted))
         };
@@ -230,6 +251,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::node::raid::Volume;
 
     const ALL: Selection = Selection { root: true, others: true };
 
@@ -239,8 +261,8 @@ mod tests {
             size: gib * GIB,
             disk_type: Some(kind.into()),
             interface_type: Some("sas".into()),
-            volumes: Vec::new(),
             healthy: true,
+            ..PhysicalDrive::default()
         }
     }
 
@@ -264,7 +286,7 @@ mod tests {
     fn planned(disks: Value) -> Result<Vec<Found>, String> {
         let config = json!({"logical_disks": disks});
         crate::node::raid::check(config.as_object().unwrap())?;
-        let planned = plan(config.as_object().unwrap(), &machine(), ALL, false)?;
+        let planned = plan(config.as_object().unwrap(), &machine(), ALL)?;
         Ok(planned
             .into_iter()
             .map(|p| (p.volume.level, p.volume.drives, p.volume.size.map(|s| s / GIB)))
@@ -320,13 +342,30 @@ mod tests {
     #[test]
     fn disks_of_volumes_are_free_only_when_those_are_deleted() {
         let mut controllers = machine();
+        controllers[0].volumes = vec![Volume { id: "old".into(), is_array: true, ..Volume::default() }];
         controllers[0].drives.iter_mut().for_each(|drive| drive.volumes.push("old".into()));
         let config = json!({"logical_disks": [{"size_gb": 300, "raid_level": "1", "is_root_volume": true}]});
         let config = config.as_object().unwrap();
-        assert!(plan(config, &controllers, ALL, false).is_err());
-        assert!(plan(config, &controllers, ALL, true).unwrap()[0].is_root);
-        assert_eq!(plan(config, &controllers, Selection { root: false, others: true }, true), Ok(vec![]));
-        controllers[0].drives.iter_mut().for_each(|drive| drive.healthy = false);
-        assert!(plan(config, &controllers, ALL, true).is_err());
+        assert!(plan(config, &controllers, ALL).is_err());
+        let mut left: Vec<_> = controllers.iter().map(StorageController::without_arrays).collect();
+        assert!(plan(config, &left, ALL).unwrap()[0].is_root);
+        assert_eq!(plan(config, &left, Selection { root: false, others: true }), Ok(vec![]));
+        left[0].drives.iter_mut().for_each(|drive| drive.healthy = false);
+        assert!(plan(config, &left, ALL).is_err());
+        // What is no array is not deleted, and its disks are not free.
+        controllers[0].volumes[0].is_array = false;
+        let left: Vec<_> = controllers.iter().map(StorageController::without_arrays).collect();
+        assert!(plan(config, &left, ALL).is_err());
+    }
+
+    #[test]
+    fn a_spare_is_taken_only_when_it_is_named() {
+        let mut controllers = machine();
+        controllers[0].drives.iter_mut().for_each(|drive| drive.is_spare = true);
+        let of = |config: Value| plan(config.as_object().unwrap(), &controllers, ALL);
+        assert!(of(json!({"logical_disks": [{"size_gb": 300, "raid_level": "1"}]})).is_err());
+        let named = json!({"logical_disks": [{"size_gb": 300, "raid_level": "1", "controller": "raid",
+            "physical_disks": ["h0", "h1"]}]});
+        assert_eq!(of(named).unwrap()[0].volume.drives, ["h0", "h1"]);
     }
 }

@@ -1,6 +1,7 @@
 //! `target_raid_config`, checked as Ironic checks it.
 
 mod disks;
+pub mod existing;
 pub mod layout;
 
 use serde_json::{Map, Value};

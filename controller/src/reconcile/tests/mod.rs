@@ -12,6 +12,7 @@ mod power;
 mod recovery;
 mod requests;
 mod steps;
+mod volumes;
 mod watch;
 mod works;
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::{bmc::Outcome, node::PowerState};
 
 /// A manageable node whose machine is off, in a world that looks often.
-async fn world() -> (World, NodeId) {
+pub(super) async fn world() -> (World, NodeId) {
     let world = World::with(|config| config.out_of_band_step_interval = 1).await;
     let id = world.enrolled().await;
     world.ask(id, Verb::Manage).await.unwrap();
@@ -12,12 +12,12 @@ async fn world() -> (World, NodeId) {
     (world, id)
 }
 
-async fn clean(world: &World, id: NodeId, steps: Value) -> Result<(), RequestError> {
+pub(super) async fn clean(world: &World, id: NodeId, steps: Value) -> Result<(), RequestError> {
     world.engine.provision(id, Verb::Clean, json!({"clean_steps": steps}).as_object().unwrap()).await
 }
 
 /// After a failed cleaning.
-async fn recover(world: &World, id: NodeId) {
+pub(super) async fn recover(world: &World, id: NodeId) {
     let lift = |node: &mut Node| {
         node.maintenance = false;
         Ok(())
@@ -27,11 +27,11 @@ async fn recover(world: &World, id: NodeId) {
     world.reaches(id, ProvisionState::Manageable).await;
 }
 
-fn step(interface: &str, step: &str, args: Value) -> Value {
+pub(super) fn step(interface: &str, step: &str, args: Value) -> Value {
     json!([{"interface": interface, "step": step, "args": args}])
 }
 
-fn asked(world: &World) -> Vec<String> {
+pub(super) fn asked(world: &World) -> Vec<String> {
     let is_work = |asked: &&String| asked.as_str() != "read power";
     world.machine.lock().asked.iter().filter(is_work).cloned().collect()
 }
@@ -136,29 +136,6 @@ async fn a_bmc_that_is_away_while_it_works_is_waited_for_but_not_for_ever() {
     let node = world.until(id, |node| node.provision_state == ProvisionState::CleanFailed).await;
     let error = node.last_error.unwrap();
     assert!(error.contains("not done after 3 s") && error.contains("out of order"), "{error}");
-}
-
-#[tokio::test]
-async fn volumes_are_made_as_the_node_wants_them_and_the_root_volume_is_the_root_device() {
-    let (world, id) = world().await;
-    world.machine.lock().works.volumes = vec![crate::bmc::Volume { id: "old".into(), ..Default::default() }];
-    let config = json!({"logical_disks": [{"size_gb": "MAX", "raid_level": "1", "is_root_volume": true}]});
-    world.engine.set_target_raid_config(id, config.as_object().cloned().unwrap()).await.unwrap();
-    // Disks in use are not taken.
-    clean(&world, id, step("raid", "create_configuration", json!({}))).await.unwrap();
-    let node = world.until(id, |node| node.provision_state == ProvisionState::CleanFailed).await;
-    assert!(node.last_error.unwrap().contains("no free, healthy, equal disks"));
-    assert_eq!(world.machine.lock().works.volumes[0].id, "old");
-    recover(&world, id).await;
-    clean(&world, id, step("raid", "create_configuration", json!({"delete_existing": true}))).await.unwrap();
-    let node = world.reaches(id, ProvisionState::Manageable).await;
-    assert_eq!(world.machine.lock().works.asked_for[0].drives, ["d0", "d1"]);
-    assert_eq!(node.raid_config["logical_disks"][0]["raid_level"], "1");
-    assert_eq!(node.properties["root_device"], json!({"wwn": "0x600508b1001c"}));
-    clean(&world, id, step("raid", "delete_configuration", json!({}))).await.unwrap();
-    let node = world.reaches(id, ProvisionState::Manageable).await;
-    assert_eq!(node.raid_config["logical_disks"], json!([]));
-    assert!(world.machine.lock().works.volumes.is_empty());
 }
 
 #[tokio::test]

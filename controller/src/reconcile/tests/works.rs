@@ -23,6 +23,16 @@ pub(super) struct Works {
     pub(super) updates: VecDeque<Outcome>,
     pub(super) volumes: Vec<Volume>,
     pub(super) asked_for: Vec<NewVolume>,
+    /// Disks beside the first two.
+    pub(super) more_disks: u8,
+    /// Volumes are made and removed at the next start, and no job tells of it.
+    pub(super) volumes_wait: bool,
+    /// What is asked for is never made.
+    pub(super) volumes_fail: bool,
+    /// New volumes have no world wide name.
+    pub(super) tells_no_wwn: bool,
+    new_volumes: Vec<Volume>,
+    old_volumes: Vec<String>,
     pub(super) found: Found,
     /// The machine must be on to be inspected.
     pub(super) needs_power: bool,
@@ -33,6 +43,23 @@ impl Works {
     pub(super) fn start(&mut self) {
         let pending = std::mem::take(&mut self.pending);
         self.bios.extend(pending);
+        self.change_volumes();
+    }
+
+    fn change_volumes(&mut self) {
+        let old = std::mem::take(&mut self.old_volumes);
+        self.volumes.retain(|volume| !old.contains(&volume.id));
+        let new = std::mem::take(&mut self.new_volumes);
+        self.volumes.extend(new.into_iter().filter(|_| !self.volumes_fail));
+    }
+
+    /// What became of a request about volumes.
+    fn asked_about_volumes(&mut self) -> Option<Job> {
+        if self.volumes_wait {
+            return None;
+        }
+        self.change_volumes();
+        Some(Job("volumes".into()))
     }
 }
 
@@ -82,52 +109,63 @@ impl FirmwareUpdate for Machine {
 #[async_trait]
 impl Raid for Machine {
     async fn controllers(&self) -> Result<Vec<StorageController>, BmcError> {
-        let volumes = self.lock().works.volumes.clone();
-        let names: Vec<_> = volumes.iter().map(|volume| volume.id.clone()).collect();
-        let drive = |n: u8| PhysicalDrive {
-            id: format!("d{n}"),
-            size: 500 << 30,
-            volumes: names.clone(),
-            healthy: true,
-            ..PhysicalDrive::default()
+        let state = self.lock();
+        let volumes = state.works.volumes.clone();
+        let drive = |n: u8| {
+            let id = format!("d{n}");
+            let of = volumes.iter().filter(|volume| volume.drives.contains(&id));
+            let volumes = of.map(|volume| volume.id.clone()).collect();
+            PhysicalDrive { id, size: 500 << 30, volumes, healthy: true, ..PhysicalDrive::default() }
         };
         Ok(vec![StorageController {
             id: "raid".into(),
             levels: vec!["1".into()],
-            drives: (0..2).map(drive).collect(),
-            volumes,
+            drives: (0..2 + state.works.more_disks).map(drive).collect(),
+            volumes: volumes.clone(),
             ..StorageController::default()
         }])
     }
 
+    /// Slow is only the answer.
     async fn create(&self, volumes: &[NewVolume]) -> Result<Option<Job>, BmcError> {
+        let job = {
+            let mut state = self.lock();
+            let works = &mut state.works;
+            for new in volumes {
+                works.asked_for.push(new.clone());
+                let n = works.asked_for.len();
+                works.new_volumes.push(Volume {
+                    id: format!("v{n}"),
+                    name: new.name.clone().unwrap_or_default(),
+                    level: Some(new.level.clone()),
+                    size: new.size.unwrap_or(500 << 30),
+                    wwn: (!works.tells_no_wwn).then(|| format!("0x600508b1001c000{n}")),
+                    drives: new.drives.clone(),
+                    is_array: true,
+                });
+            }
+            works.asked_about_volumes()
+        };
         self.ask("create volumes").await?;
-        let mut state = self.lock();
-        state.works.asked_for.extend(volumes.iter().cloned());
-        let made = volumes.iter().enumerate().map(|(n, new)| Volume {
-            id: format!("v{n}"),
-            name: new.name.clone().unwrap_or_default(),
-            level: Some(new.level.clone()),
-            size: new.size.unwrap_or(500 << 30),
-            wwn: Some("0x600508b1001c".into()),
-        });
-        let made: Vec<_> = made.collect();
-        state.works.volumes.extend(made);
-        Ok(Some(Job("volumes".into())))
+        Ok(job)
     }
 
-    async fn delete(&self, _volumes: &[Volume]) -> Result<Option<Job>, BmcError> {
+    async fn delete(&self, volumes: &[Volume]) -> Result<Option<Job>, BmcError> {
+        let job = {
+            let mut state = self.lock();
+            state.works.old_volumes.extend(volumes.iter().map(|volume| volume.id.clone()));
+            state.works.asked_about_volumes()
+        };
         self.ask("delete volumes").await?;
-        self.lock().works.volumes.clear();
-        Ok(None)
+        Ok(job)
     }
 
     async fn progress(&self, _job: &Job) -> Result<Outcome, BmcError> {
         Ok(Outcome::Done)
     }
 
-    async fn needs_restart(&self) -> Result<bool, BmcError> {
-        Ok(true)
+    async fn needs_restart(&self, controllers: &[String]) -> Result<bool, BmcError> {
+        Ok(controllers == ["raid"])
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{At, Started, Task};
 use crate::{
@@ -41,10 +42,30 @@ enum Phase {
     End,
 }
 
+/// A restart in the self-test that writes firmware may cost the machine: none is asked for twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum Restart {
+    #[default]
+    Wanted,
+    /// The machine was off: now it is to be on.
+    Off,
+    /// Asked for in one request.
+    Asked,
+}
+
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Work {
     phase: Phase,
     part: usize,
+    /// What is asked for; kept before it is asked for.
+    #[serde(default)]
+    plan: Value,
+    /// It is being asked for, or was when the controller was killed.
+    #[serde(default)]
+    asking: bool,
+    /// How far the restart of the machine is.
+    #[serde(default)]
+    restart: Restart,
     job: Option<Job>,
     until: Option<DateTime<Utc>>,
     /// The machine was off before the task.
@@ -78,7 +99,8 @@ impl Step for Machinery {
         let bmc = cx.bmc(node)?;
         let mut work = Work::of(node)?;
         loop {
-            let at = At { bmc: &bmc, cx, args: &step.args, part: work.part };
+            let plan = work.plan.clone();
+            let at = At { bmc: &bmc, cx, args: &step.args, part: work.part, plan: &plan, resumed: false };
             match work.phase {
                 Phase::Ask => self.ask(node, &at, &mut work).await?,
                 Phase::Restart => {
@@ -113,18 +135,32 @@ impl Step for Machinery {
 
 impl Machinery {
     async fn ask(&self, node: &mut Node, at: &At<'_>, work: &mut Work) -> Result<(), Failure> {
-        if work.part == 0 {
-            work.was_off = at.bmc.power.state().await? == PowerState::Off;
+        let resumed = work.asking;
+        if !resumed {
+            if work.part == 0 {
+                work.was_off = at.bmc.power.state().await? == PowerState::Off;
+            }
+            work.plan = self.0.prepare(node, at).await?;
+            work.asking = true;
+            work.keep(node, at.cx).await?;
         }
-        work.until = Some(Utc::now() + at.cx.config.out_of_band_timeout());
-        (work.has_restarted, work.idle_looks) = (false, 0);
-        match self.0.start(node, at).await? {
-            Started::Done => self.next(node, at, work).await?,
+        let within = at.cx.config.out_of_band_timeout();
+        work.until = Some(Utc::now() + within);
+        (work.has_restarted, work.restart, work.idle_looks) = (false, Restart::Wanted, 0);
+        let plan = work.plan.clone();
+        let at = At { plan: &plan, resumed, ..*at };
+        let started = tokio::time::timeout(within, self.0.start(node, &at)).await;
+        let seconds = within.as_secs();
+        match started
+            .map_err(|_| Failure::Node(format!("it could not be asked for within {seconds} s")))??
+        {
+            Started::Done => self.next(node, &at, work).await?,
             Started::Running { job, restart } => {
                 work.job = job;
                 work.phase = if restart { Phase::Restart } else { Phase::Look };
             }
         }
+        work.asking = false;
         Ok(())
     }
 
@@ -152,12 +188,15 @@ impl Machinery {
                 percent.map(|percent| format!("{} %", percent.min(100)))
             }
             // BMCs are busy, or restart themselves, while they work.
-            Err(error) if error.may_pass() => Some(sentence(&error)),
+            Err(error) if may_pass(&error) => Some(sentence(&error)),
             Err(error) => return Err(error.into()),
         };
         if work.until.is_some_and(|until| Utc::now() >= until) {
             let seconds = at.cx.config.out_of_band_step_timeout;
-            let last = note.map(|note| format!("; the last news: {note}")).unwrap_or_default();
+            let last = match self.0.missing(at).await {
+                Some(missing) => format!("; {missing}"),
+                None => note.map(|note| format!("; the last news: {note}")).unwrap_or_default(),
+            };
             return Err(Failure::Node(format!("the BMC is not done after {seconds} s{last}")));
         }
         work.note = note;
@@ -168,32 +207,44 @@ impl Machinery {
 
     async fn next(&self, node: &mut Node, at: &At<'_>, work: &mut Work) -> Result<(), Failure> {
         work.part += 1;
-        (work.job, work.note) = (None, None);
         work.phase = Phase::Ask;
         if work.part >= self.0.parts(at.args) {
             self.0.end(node, at).await?;
             work.phase = Phase::End;
         }
+        (work.job, work.note, work.plan) = (None, None, Value::Null);
         Ok(())
     }
 }
 
 async fn restart(node: &mut Node, bmc: &Bmc, cx: &Context, work: &mut Work) -> Result<(), Failure> {
-    work.had_ramdisk |= deploy::uses_ramdisk(node) && cx.fleet.session(node.uuid).is_some();
-    deploy::forget_ramdisk(node, cx).await?;
-    if node.disable_power_off {
-        cx.doing(node, "waiting for the machine to be restarted", cx.config.power_timeout()).await?;
-        let action = if bmc.power.state().await? == PowerState::On {
-            PowerAction::ForceRestart
-        } else {
-            PowerAction::On
-        };
-        bmc.power.set(action).await?;
-        bmc.power.wait_for(PowerState::On, cx.config.power_timeout()).await?;
-    } else {
-        machine::power_off(node, bmc, cx).await?;
-        machine::power_on(node, bmc, cx).await?;
+    if work.restart == Restart::Wanted {
+        work.had_ramdisk |= deploy::uses_ramdisk(node) && cx.fleet.session(node.uuid).is_some();
+        work.keep(node, cx).await?;
+        deploy::forget_ramdisk(node, cx).await?;
     }
+    match (work.restart, node.disable_power_off) {
+        (Restart::Asked, _) => {}
+        (Restart::Wanted, true) => {
+            work.restart = Restart::Asked;
+            work.keep(node, cx).await?;
+            cx.doing(node, "waiting for the machine to be restarted", cx.config.power_timeout()).await?;
+            let action = if bmc.power.state().await? == PowerState::On {
+                PowerAction::ForceRestart
+            } else {
+                PowerAction::On
+            };
+            bmc.power.set(action).await?;
+        }
+        (Restart::Wanted, false) => {
+            machine::power_off(node, bmc, cx).await?;
+            work.restart = Restart::Off;
+            work.keep(node, cx).await?;
+            machine::power_on(node, bmc, cx).await?;
+        }
+        (Restart::Off, _) => machine::power_on(node, bmc, cx).await?,
+    }
+    bmc.power.wait_for(PowerState::On, cx.config.power_timeout()).await?;
     work.has_restarted = true;
     // The first look is worth nothing before the firmware had its turn.
     pause::again(node, cx.config.out_of_band_interval().min(Duration::from_secs(60)));
@@ -211,15 +262,7 @@ async fn end(node: &mut Node, bmc: &Bmc, cx: &Context, work: &mut Work) -> Resul
     Ok(Progress::Done)
 }
 
-impl BmcError {
-    /// Whether the same may work a while later.
-    pub(super) fn may_pass(&self) -> bool {
-        match self {
-            Self::Unreachable { .. } | Self::Timeout { .. } | Self::Malformed { .. } | Self::Busy { .. } => {
-                true
-            }
-            Self::Refused { status, .. } => *status >= 500 || *status == 404,
-            _ => false,
-        }
-    }
+/// BMCs that start are busy, or know nothing of their resources yet.
+fn may_pass(error: &BmcError) -> bool {
+    error.passing() || matches!(error, BmcError::Refused { status: 404, .. })
 }

@@ -7,8 +7,10 @@ mod firmware;
 mod machinery;
 mod management;
 mod raid;
+mod volumes;
 
 use async_trait::async_trait;
+use serde_json::Value;
 
 use super::Step;
 use crate::{
@@ -22,7 +24,15 @@ pub(super) use machinery::WORK;
 /// What a BMC carries out.
 #[async_trait]
 trait Task: Send + Sync {
-    /// Asks for it. `part` counts from 0 when it is done in several parts.
+    /// Works out what is to be asked for, and asks for nothing. It is kept before [`Task::start`], so that a controller that
+    /// was killed in between knows what it may have asked for.
+    async fn prepare(&self, node: &Node, at: &At<'_>) -> Result<Value, Failure> {
+        let _ = (node, at);
+        Ok(Value::Null)
+    }
+
+    /// Asks for it. [`At::part`] counts from 0 when it is done in several parts. With [`At::resumed`] it may have been asked
+    /// for already.
     async fn start(&self, node: &mut Node, at: &At<'_>) -> Result<Started, Failure>;
 
     /// How far it is.
@@ -40,6 +50,12 @@ trait Task: Send + Sync {
         true
     }
 
+    /// What was not seen to happen, when time is up.
+    async fn missing(&self, at: &At<'_>) -> Option<String> {
+        let _ = at;
+        None
+    }
+
     /// All parts are done: takes over what came of it.
     async fn end(&self, node: &mut Node, at: &At<'_>) -> Result<(), Failure> {
         let _ = (node, at);
@@ -53,6 +69,10 @@ struct At<'a> {
     cx: &'a Context,
     args: &'a Dictionary,
     part: usize,
+    /// What [`Task::prepare`] worked out.
+    plan: &'a Value,
+    /// The controller was restarted while it asked.
+    resumed: bool,
 }
 
 /// What became of asking.

@@ -1,25 +1,26 @@
-//! `raid.create_configuration`, `raid.apply_configuration`, `raid.delete_configuration`.
+//! `raid.create_configuration`, `raid.apply_configuration`, `raid.delete_configuration`. What is to be done is worked out
+//! and kept first; it is done when the BMC shows it, whatever became of its jobs.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
-use chrono::Utc;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use tracing::warn;
 
-use super::{At, Started, Task, lacks};
+use super::{At, Started, Task, lacks, volumes};
 use crate::{
     bmc::{BmcError, Job, Outcome, Raid},
     node::{
         Dictionary, Node,
         raid::{
-            Volume, check,
+            StorageController, Volume, check,
+            existing::{Made, made},
             layout::{Planned, Selection, plan},
         },
     },
     reconcile::error::Failure,
 };
-
-const GIB: u64 = 1 << 30;
 
 /// Makes volumes.
 pub(super) struct Make {
@@ -32,38 +33,65 @@ pub(super) const APPLY: Make = Make { from_argument: true };
 /// Removes all volumes.
 pub(super) struct Delete;
 
-/// Parts of [`Make`].
+/// First of the two parts of [`Make`].
 const DELETING: usize = 0;
+
+/// What is to go.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Doomed {
+    controllers: Vec<String>,
+    volumes: Vec<Volume>,
+}
+
+/// What is to come.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Making {
+    planned: Vec<Planned>,
+    /// Volumes that were there before.
+    before: BTreeSet<String>,
+}
 
 #[async_trait]
 impl Task for Make {
-    async fn start(&self, node: &mut Node, at: &At<'_>) -> Result<Started, Failure> {
+    async fn prepare(&self, node: &Node, at: &At<'_>) -> Result<Value, Failure> {
         let raid = raid(at)?;
         let config = self.config(node, at.args)?;
-        let delete_existing = flag(at.args, "delete_existing", false);
-        if at.part == DELETING {
-            // What cannot be made must not cost what is there.
-            let planned = planned(&config, at, delete_existing).await?;
-            if planned.is_empty() {
-                return Err(Failure::Node(
-                    "no volume is to be made: the RAID configuration asks for none".to_owned(),
-                ));
-            }
-            return if delete_existing { delete_all(&raid).await } else { Ok(Started::Done) };
+        let selection = Selection {
+            root: flag(at.args, "create_root_volume", true),
+            others: flag(at.args, "create_nonroot_volumes", true),
+        };
+        let there = raid.controllers().await?;
+        let plan = |there: &[StorageController]| plan(&config, there, selection).map_err(Failure::Node);
+        if at.part != DELETING {
+            let before = there.iter().flat_map(|controller| &controller.volumes);
+            let before = before.map(|volume| volume.id.clone()).collect();
+            return Ok(serde_json::to_value(Making { planned: plan(&there)?, before })?);
         }
-        let planned = planned(&config, at, false).await?;
-        let there = volumes(&raid).await?;
-        let missing: Vec<_> = planned
-            .into_iter()
-            .map(|planned| planned.volume)
-            .filter(|new| new.name.is_none() || !there.iter().any(|old| Some(&old.name) == new.name.as_ref()))
-            .collect();
-        let job = raid.create(&missing).await?;
-        Ok(Started::Running { restart: job.is_some() && raid.needs_restart().await?, job })
+        let deletes = flag(at.args, "delete_existing", false);
+        // What cannot be made must not cost what is there.
+        let left: Vec<_> = match deletes {
+            true => there.iter().map(StorageController::without_arrays).collect(),
+            false => there.clone(),
+        };
+        if plan(&left)?.is_empty() {
+            return Err(Failure::Node(
+                "no volume is to be made: the RAID configuration asks for none".to_owned(),
+            ));
+        }
+        let doomed = if deletes { Doomed::all(&there) } else { Doomed::default() };
+        Ok(serde_json::to_value(doomed)?)
+    }
+
+    async fn start(&self, _node: &mut Node, at: &At<'_>) -> Result<Started, Failure> {
+        if at.part == DELETING { Doomed::of(at)?.delete(at).await } else { Making::of(at)?.make(at).await }
     }
 
     async fn look(&self, at: &At<'_>, job: Option<&Job>) -> Result<Outcome, BmcError> {
-        progress(at, job).await
+        look(at, job, at.part == DELETING).await
+    }
+
+    async fn missing(&self, at: &At<'_>) -> Option<String> {
+        missing(at, at.part == DELETING).await
     }
 
     fn parts(&self, _args: &Dictionary) -> usize {
@@ -71,27 +99,103 @@ impl Task for Make {
     }
 
     async fn end(&self, node: &mut Node, at: &At<'_>) -> Result<(), Failure> {
-        let config = self.config(node, at.args)?;
-        let volumes = volumes(&raid(at)?).await?;
-        note(node, &volumes);
-        hint_root(node, &config, &volumes);
-        Ok(())
+        let there = raid(at)?.controllers().await?;
+        let making = Making::of(at)?;
+        let found = made(&making.planned, &making.before, &there);
+        let root = making.planned.iter().zip(found).find(|(planned, _)| planned.is_root);
+        let ours = volumes::hints(node);
+        volumes::note(node, &there);
+        volumes::drop_stale_hint(node, &ours, &there);
+        match root {
+            Some((_, root)) => hint(node, root, &making, &there, &ours),
+            None => Ok(()),
+        }
     }
 }
 
 #[async_trait]
 impl Task for Delete {
+    async fn prepare(&self, _node: &Node, at: &At<'_>) -> Result<Value, Failure> {
+        Ok(serde_json::to_value(Doomed::all(&raid(at)?.controllers().await?))?)
+    }
+
     async fn start(&self, _node: &mut Node, at: &At<'_>) -> Result<Started, Failure> {
-        delete_all(&raid(at)?).await
+        Doomed::of(at)?.delete(at).await
     }
 
     async fn look(&self, at: &At<'_>, job: Option<&Job>) -> Result<Outcome, BmcError> {
-        progress(at, job).await
+        look(at, job, true).await
+    }
+
+    async fn missing(&self, at: &At<'_>) -> Option<String> {
+        missing(at, true).await
     }
 
     async fn end(&self, node: &mut Node, at: &At<'_>) -> Result<(), Failure> {
-        note(node, &volumes(&raid(at)?).await?);
+        let there = raid(at)?.controllers().await?;
+        let ours = volumes::hints(node);
+        volumes::note(node, &there);
+        volumes::drop_stale_hint(node, &ours, &there);
         Ok(())
+    }
+}
+
+impl Doomed {
+    fn all(there: &[StorageController]) -> Self {
+        let of = there.iter().filter(|controller| controller.arrays().next().is_some());
+        Self {
+            controllers: of.map(|controller| controller.id.clone()).collect(),
+            volumes: there.iter().flat_map(StorageController::arrays).cloned().collect(),
+        }
+    }
+
+    fn of(at: &At<'_>) -> Result<Self, serde_json::Error> {
+        serde_json::from_value(at.plan.clone())
+    }
+
+    fn left(&self, there: &[StorageController]) -> Vec<Volume> {
+        let ids: BTreeSet<_> = there.iter().flat_map(|c| &c.volumes).map(|volume| &volume.id).collect();
+        self.volumes.iter().filter(|volume| ids.contains(&volume.id)).cloned().collect()
+    }
+
+    async fn delete(&self, at: &At<'_>) -> Result<Started, Failure> {
+        let raid = raid(at)?;
+        let left = self.left(&raid.controllers().await?);
+        if left.is_empty() {
+            return Ok(Started::Done);
+        }
+        let job = asked(at, raid.delete(&left).await)?;
+        if job.is_none() && self.left(&raid.controllers().await?).is_empty() {
+            return Ok(Started::Done);
+        }
+        Ok(Started::Running { job, restart: raid.needs_restart(&self.controllers).await? })
+    }
+}
+
+impl Making {
+    fn of(at: &At<'_>) -> Result<Self, serde_json::Error> {
+        serde_json::from_value(at.plan.clone())
+    }
+
+    /// Those that are not there yet.
+    fn open(&self, there: &[StorageController]) -> Vec<&Planned> {
+        let found = made(&self.planned, &self.before, there);
+        self.planned.iter().zip(found).filter(|(_, found)| found.is_none()).map(|(open, _)| open).collect()
+    }
+
+    async fn make(&self, at: &At<'_>) -> Result<Started, Failure> {
+        let raid = raid(at)?;
+        let open = self.open(&raid.controllers().await?);
+        if open.is_empty() {
+            return Ok(Started::Done);
+        }
+        let new: Vec<_> = open.iter().map(|planned| planned.volume.clone()).collect();
+        let job = asked(at, raid.create(&new).await)?;
+        if job.is_none() && self.open(&raid.controllers().await?).is_empty() {
+            return Ok(Started::Done);
+        }
+        let controllers: Vec<_> = new.into_iter().map(|new| new.controller).collect();
+        Ok(Started::Running { job, restart: raid.needs_restart(&controllers).await? })
     }
 }
 
@@ -119,69 +223,83 @@ fn raid(at: &At<'_>) -> Result<Arc<dyn Raid>, Failure> {
     at.bmc.raid.clone().ok_or_else(|| lacks("make RAID volumes"))
 }
 
-async fn planned(config: &Map<String, Value>, at: &At<'_>, reuse: bool) -> Result<Vec<Planned>, Failure> {
-    let selection = Selection {
-        root: flag(at.args, "create_root_volume", true),
-        others: flag(at.args, "create_nonroot_volumes", true),
-    };
-    let controllers = raid(at)?.controllers().await?;
-    plan(config, &controllers, selection, reuse).map_err(Failure::Node)
-}
-
-async fn volumes(raid: &Arc<dyn Raid>) -> Result<Vec<Volume>, BmcError> {
-    Ok(raid.controllers().await?.into_iter().flat_map(|controller| controller.volumes).collect())
-}
-
-async fn delete_all(raid: &Arc<dyn Raid>) -> Result<Started, Failure> {
-    let volumes = volumes(raid).await?;
-    if volumes.is_empty() {
-        return Ok(Started::Done);
-    }
-    let job = raid.delete(&volumes).await?;
-    Ok(Started::Running { restart: job.is_some() && raid.needs_restart().await?, job })
-}
-
-/// Without a job the BMC was done when it answered.
-async fn progress(at: &At<'_>, job: Option<&Job>) -> Result<Outcome, BmcError> {
-    match (&at.bmc.raid, job) {
-        (Some(raid), Some(job)) => raid.progress(job).await,
-        _ => Ok(Outcome::Done),
+/// What waits for the next start of the machine since before we were killed is refused now: what comes of it is seen later.
+fn asked(at: &At<'_>, answer: Result<Option<Job>, BmcError>) -> Result<Option<Job>, BmcError> {
+    match answer {
+        Err(error @ BmcError::Refused { .. }) if at.resumed => {
+            warn!(%error, "the BMC may have been asked for these volumes before");
+            Ok(None)
+        }
+        answer => answer,
     }
 }
 
-/// `raid_config`: what there is now, with Ironic's names.
-fn note(node: &mut Node, volumes: &[Volume]) {
-    let disks: Vec<_> = volumes
-        .iter()
-        .map(|volume| {
-            let mut disk = json!({"size_gb": volume.size / GIB, "volume_name": volume.name, "id": volume.id});
-            if let Some(level) = &volume.level {
-                disk["raid_level"] = json!(level);
-            }
-            if let Some(wwn) = &volume.wwn {
-                disk["root_device_hint"] = json!({"wwn": wwn});
-            }
-            disk
-        })
-        .collect();
-    node.raid_config = Map::from_iter([
-        ("logical_disks".to_owned(), json!(disks)),
-        ("last_updated".to_owned(), json!(Utc::now())),
-    ]);
+/// Jobs may be thrown away, and may say what is not so: the BMC is done when it shows what was asked for.
+async fn look(at: &At<'_>, job: Option<&Job>, deletes: bool) -> Result<Outcome, BmcError> {
+    let Some(raid) = &at.bmc.raid else { return Ok(Outcome::Failed("it makes no RAID volumes".to_owned())) };
+    if let Some(job) = job {
+        let outcome = raid.progress(job).await?;
+        if outcome != Outcome::Done {
+            return Ok(outcome);
+        }
+    }
+    let (open, controllers) = open(at, &raid.controllers().await?, deletes);
+    Ok(match open.is_empty() {
+        true => Outcome::Done,
+        false if raid.needs_restart(&controllers).await? => Outcome::NeedsRestart,
+        false => Outcome::Pending(None),
+    })
 }
 
-/// The root volume becomes the root device, when the BMC tells how to find it.
-fn hint_root(node: &mut Node, config: &Map<String, Value>, volumes: &[Volume]) {
-    let disks = config.get("logical_disks").and_then(Value::as_array).into_iter().flatten();
-    let root = disks.clone().find(|disk| disk.get("is_root_volume") == Some(&Value::Bool(true)));
-    let name = root.and_then(|root| root.get("volume_name")?.as_str());
-    let found = match (name, volumes) {
-        (Some(name), _) => volumes.iter().find(|volume| volume.name == name),
-        // The only one is meant.
-        (None, [only]) if root.is_some() => Some(only),
-        _ => None,
-    };
-    if let Some(wwn) = found.and_then(|volume| volume.wwn.clone()) {
-        node.properties.insert("root_device".to_owned(), json!({"wwn": wwn}));
+/// What is not as it is to be, and the controllers that it is about.
+fn open(at: &At<'_>, there: &[StorageController], deletes: bool) -> (Vec<String>, Vec<String>) {
+    if deletes {
+        let doomed = Doomed::of(at).unwrap_or_default();
+        let left =
+            doomed.left(there).into_iter().map(|volume| format!("volume {} is still there", volume.id));
+        return (left.collect(), doomed.controllers);
     }
+    let making = Making::of(at).unwrap_or_default();
+    let open = making.open(there).into_iter().map(|planned| &planned.volume);
+    open.map(|volume| {
+        let disks = volume.drives.join(", ");
+        let what = format!("no volume of RAID level {} is on the disks {disks}", volume.level);
+        (what, volume.controller.clone())
+    })
+    .unzip()
+}
+
+async fn missing(at: &At<'_>, deletes: bool) -> Option<String> {
+    let there = at.bmc.raid.as_ref()?.controllers().await.ok()?;
+    let (open, _) = open(at, &there, deletes);
+    (!open.is_empty()).then(|| open.join("; "))
+}
+
+/// The root volume becomes the root device. Where the BMC does not tell how to find it, nothing that we said of another
+/// volume may stay, and where data may be the step fails.
+fn hint(
+    node: &mut Node,
+    root: Option<Made<'_>>,
+    making: &Making,
+    there: &[StorageController],
+    ours: &[Value],
+) -> Result<(), Failure> {
+    let certain = root.filter(|root| root.is_certain).map(|root| root.volume);
+    if let Some(wwn) = certain.and_then(|volume| volume.wwn.as_ref()) {
+        node.properties.insert(volumes::ROOT_DEVICE.to_owned(), json!({"wwn": wwn}));
+        return Ok(());
+    }
+    volumes::drop_hint(node, ours);
+    let id = certain.map(|volume| &volume.id);
+    let older = there.iter().flat_map(|controller| &controller.volumes);
+    let older = older.filter(|volume| making.before.contains(&volume.id) && Some(&volume.id) != id).count();
+    if node.properties.contains_key(volumes::ROOT_DEVICE) || older == 0 {
+        warn!(node = %node.uuid, "the BMC does not tell how the root volume is found: root_device is not set");
+        return Ok(());
+    }
+    Err(Failure::Node(
+        "the volumes are made, but the BMC does not tell how the root volume is found, and there are older volumes: set \
+         properties.root_device"
+            .to_owned(),
+    ))
 }
