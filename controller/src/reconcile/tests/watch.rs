@@ -48,6 +48,26 @@ async fn without_force_the_new_state_is_taken_over() {
 }
 
 #[tokio::test]
+async fn what_was_read_before_a_change_of_power_is_no_news_after_it() {
+    let world = watched(|config| config.force_power_state_during_sync = false).await;
+    let id = world.available().await;
+    world.machine.lock().slow = Some(("read power", Duration::from_secs(2)));
+    world.until(id, |_| world.machine.lock().slowed > 0).await;
+    let before = {
+        let mut state = world.machine.lock();
+        state.slow = None;
+        state.asked.iter().filter(|asked| *asked == "read power").count()
+    };
+    world.engine.power(id, crate::node::PowerTarget::On).await.unwrap();
+    world.until(id, |node| node.power_state == Some(PowerState::On)).await;
+    // The slow answer, and those of the looks after it.
+    let reads = |state: &machine::State| state.asked.iter().filter(|asked| *asked == "read power").count();
+    world.until(id, |_| reads(&world.machine.lock()) > before + 4).await;
+    assert_eq!(world.node(id).await.power_state, Some(PowerState::On));
+    assert_eq!(monitored(&world, id).await, [""; 0]);
+}
+
+#[tokio::test]
 async fn a_bmc_that_does_not_answer_means_maintenance_until_it_does() {
     let world = watched(|_| {}).await;
     let id = world.available().await;

@@ -25,15 +25,16 @@ pub(super) async fn watch(inner: &Inner, id: NodeId, failures: &Failures) -> Res
         failures.forget(id);
         return Ok(());
     }
+    let asked_at = node.version;
     let (seen, fresh) = ask(cx, &node).await;
     if matches!(seen, Seen::Nothing(_)) && node.power_state.is_none() && (cx.open_bmc)(&node).is_err() {
         // It never worked: nobody has filled in driver_info yet.
         return Ok(());
     }
-    // The BMC may take long: the lock is only taken afterwards, and all is asked again.
+    // The BMC may take long: the lock is only taken afterwards. What changed meanwhile makes the answer one of yesterday.
     let Some(_guard) = inner.locks.acquire(id, Duration::ZERO).await else { return Ok(()) };
     let mut node = cx.store.node(&id.to_string()).await?;
-    if !decide::is_watched(&node) {
+    if node.version != asked_at || !decide::is_watched(&node) {
         return Ok(());
     }
     let rules = Rules {
@@ -57,10 +58,11 @@ pub(super) async fn recover(inner: &Inner, id: NodeId) -> Result<(), StoreError>
     if !decide::is_to_be_recovered(&node) {
         return Ok(());
     }
+    let asked_at = node.version;
     let (Seen::State(state), fresh) = ask(cx, &node).await else { return Ok(()) };
     let Some(_guard) = inner.locks.acquire(id, Duration::ZERO).await else { return Ok(()) };
     let mut node = cx.store.node(&id.to_string()).await?;
-    if !decide::is_to_be_recovered(&node) {
+    if node.version != asked_at || !decide::is_to_be_recovered(&node) {
         return Ok(());
     }
     info!(node = %id, %state, "recovered from a power failure");
