@@ -126,6 +126,10 @@ impl Library {
     /// Adds the rules of one file.
     pub fn add_file(&mut self, path: &Path) -> Result<(), QuirkError> {
         let read = |source| QuirkError::Read { path: path.to_owned(), source };
+        // Opening a pipe waits for somebody who writes to it.
+        if !fs::metadata(path).map_err(read)?.is_file() {
+            return Err(read(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")));
+        }
         let mut text = String::new();
         let file = fs::File::open(path);
         file.and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)).map_err(read)?;

@@ -74,12 +74,16 @@ impl Rule {
                 name.escape_debug()
             ));
         }
-        if matches.vendor.is_empty() && matches.model.is_empty() && matches.bmc.is_empty() {
+        let is_any = |pattern: &String| pattern.chars().all(|c| c == '*' || c.is_whitespace());
+        let named = [&matches.vendor, &matches.model, &matches.bmc];
+        if named.into_iter().all(|patterns| patterns.is_empty() || patterns.iter().any(is_any)) {
             return Err(of_rule("it matches everything: name a vendor, a model or a bmc".to_owned()));
         }
         let firmware = matches.firmware.as_deref().map(Range::parse).transpose().map_err(&of_rule)?;
         // Values are checked here, so that matching cannot fail.
-        Quirks::deserialize(set.clone()).map_err(|error| of_rule(error.message().trim().to_owned()))?;
+        let values =
+            Quirks::deserialize(set.clone()).map_err(|error| of_rule(error.message().trim().to_owned()))?;
+        values.check().map_err(of_rule)?;
         Ok(Self {
             name,
             about,

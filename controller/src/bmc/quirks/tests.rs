@@ -97,6 +97,12 @@ fn what_cannot_be_used_is_named() {
     );
     assert!(rule("{ vendor = [\"a\"] }", "{ always_send_enabled = 3 }").contains("rule \"x\""));
     assert!(rule("{}", "{}").contains("matches everything"));
+    assert!(rule("{ vendor = [\"acme\", \"*\"] }", "{}").contains("matches everything"));
+    assert!(rule("{ bmc = [\" ** \"] }", "{}").contains("matches everything"));
+    assert!(rule("{ bmc = [\"\"] }", "{}").contains("matches everything"));
+    assert!(rule("{ vendor = [\"a\"] }", "{ concurrency = 0 }").contains("from 1 to 12, not 0"));
+    assert!(rule("{ vendor = [\"a\"] }", "{ concurrency = 13 }").contains("not 13"));
+    assert!(rule("{ vendor = [\"a\"] }", "{ spacing_ms = 60001 }").contains("at most 60000"));
     assert!(rule("{ vendor = [\"a\"], firmware = \"2.0\" }", "{}").contains("\"2.0\" is no bound"));
     assert!(rule("{ vendr = [\"a\"] }", "{}").contains("line 5"));
     assert!(
@@ -106,6 +112,16 @@ fn what_cannot_be_used_is_named() {
     );
     let twice = "[[quirk]]\nname = 'a'\nabout = ''\nmatch = {vendor=['a']}\nset = {}\n".repeat(2);
     assert!(operator(&twice).unwrap_err().contains("twice"));
+}
+
+#[test]
+fn a_pipe_in_the_folder_holds_nobody_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.toml");
+    let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600));
+    rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
+    let error = Library::default().add_folder(folder.path()).unwrap_err();
+    assert!(error.to_string().contains("x.toml"), "{error}");
 }
 
 #[test]

@@ -17,3 +17,21 @@ pub struct Quirks {
     /// Milliseconds from the start of one call to the start of the next, at most a minute.
     pub spacing_ms: Option<u32>,
 }
+
+/// Calls at the same time.
+const CONCURRENCY: std::ops::RangeInclusive<u32> = 1..=12;
+/// Milliseconds.
+const MAX_SPACING: u32 = 60_000;
+
+impl Quirks {
+    /// The text is what is wrong.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if let Some(wrong) = self.concurrency.filter(|calls| !CONCURRENCY.contains(calls)) {
+            return Err(format!("concurrency is from 1 to 12, not {wrong}"));
+        }
+        if let Some(wrong) = self.spacing_ms.filter(|ms| *ms > MAX_SPACING) {
+            return Err(format!("spacing_ms is at most {MAX_SPACING}, not {wrong}"));
+        }
+        Ok(())
+    }
+}
