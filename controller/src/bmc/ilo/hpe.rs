@@ -1,6 +1,8 @@
 //! iLO 5 and newer: Redfish, with HPE's own parts (`Oem.Hpe`) where the standard's are missing or refused (HPE "iLO RESTful
 //! API" reference).
 
+mod smart_storage;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -38,7 +40,13 @@ pub(super) fn bmc(link: &Arc<Link>) -> Result<Bmc, BmcError> {
     let machine = Arc::new(Machine::new(link.json(AuthType::Auto)?));
     let standard = redfish::bmc_of(&machine);
     let hpe = Arc::new(Hpe { standard: standard.clone(), machine, link: Arc::clone(link) });
-    Ok(Bmc { virtual_media: Some(hpe.clone()), boot_mode: Some(hpe.clone()), bios: Some(hpe), ..standard })
+    Ok(Bmc {
+        virtual_media: Some(hpe.clone()),
+        boot_mode: Some(hpe.clone()),
+        bios: Some(hpe.clone()),
+        raid: Some(hpe),
+        ..standard
+    })
 }
 
 #[async_trait]

@@ -114,6 +114,17 @@ impl Client {
         }
     }
 
+    /// Replaces a resource.
+    pub(in crate::bmc) async fn put(
+        &self,
+        link: &str,
+        body: &Value,
+    ) -> Result<Result<(), Refusal>, BmcError> {
+        let call = Call { method: &Method::PUT, link, body: Some(body), if_match: None };
+        let answer = self.send(call).await?;
+        self.finish(&call, answer).await
+    }
+
     /// Removes a resource and waits until it is gone. One that is not there is gone.
     pub(in crate::bmc) async fn delete(&self, link: &str) -> Result<Result<(), Refusal>, BmcError> {
         let call = Call { method: &Method::DELETE, link, body: None, if_match: None };

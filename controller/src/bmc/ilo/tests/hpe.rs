@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    bmc::{BmcError, Changed, MediaKind},
+    bmc::{BmcError, Changed, MediaKind, NewVolume, Outcome},
     node::BootMode,
 };
 
@@ -105,4 +105,120 @@ async fn the_boot_mode_is_a_setting_and_settings_wait_for_the_self_test() {
     // No ResetBios action: the manufacturer's values are asked for.
     assert_eq!(bmc.bios.unwrap().reset().await.unwrap(), Changed::Yes);
     assert_eq!(ilo.at(PENDING, "/Attributes/Sriov"), "Disabled");
+}
+
+const CONFIG: &str = "/redfish/v1/systems/1/smartstorageconfig";
+const ASKED: &str = "/redfish/v1/systems/1/smartstorageconfig/settings";
+const ARRAYS: &str = "/redfish/v1/Systems/1/SmartStorage/ArrayControllers";
+const UNIQUE: &str = "600508B1001CE8E6BA9838BB68D9889B";
+
+/// A Gen10 server with a Smart Array controller of four disks, and one volume.
+async fn with_smart_array() -> Server {
+    let ilo = gen10().await;
+    let links = json!({"SmartStorage": link("/redfish/v1/Systems/1/SmartStorage")});
+    ilo.set(SYSTEM, &json!({"Oem": {"Hpe": {"SmartStorageConfig": [link(CONFIG)], "Links": links}}}));
+    let disk = |n: u8, used: &str| {
+        json!({"Location": format!("1I:1:{n}"), "CapacityMiB": 572_325, "MediaType": "HDD", "InterfaceType": "SAS",
+            "DiskDriveUse": used, "Status": {"Health": "OK", "State": "Enabled"}})
+    };
+    let disks = format!("{ARRAYS}/0/DiskDrives");
+    let members: Vec<_> = (1..=5).map(|n| link(&format!("{disks}/{n}"))).collect();
+    for (n, used) in [(1, "Data"), (2, "Data"), (3, "Spare"), (4, "Raw"), (5, "Raw")] {
+        ilo.put(&format!("{disks}/{n}"), disk(n, used));
+    }
+    let volume = json!({"Raid": "Raid1", "CapacityBlocks": 585_871_964, "BlockSizeBytes": 512, "LogicalDriveName": "data",
+        "VolumeUniqueIdentifier": UNIQUE, "DataDrives": ["1I:1:1", "1I:1:2"], "SpareDrives": ["1I:1:3"]});
+    for (path, document) in [
+        ("/redfish/v1/Systems/1/SmartStorage", json!({"Links": {"ArrayControllers": link(ARRAYS)}})),
+        (ARRAYS, json!({"Members": [link(&format!("{ARRAYS}/0"))]})),
+        (
+            &format!("{ARRAYS}/0"),
+            json!({"Model": "HPE Smart Array P408i-a SR Gen10", "Location": "Slot 0",
+                "Links": {"PhysicalDrives": link(&disks)}}),
+        ),
+        (&disks, json!({"Members": members})),
+        (
+            CONFIG,
+            json!({"Id": "smartstorageconfig", "@odata.etag": "1", "Location": "Slot 0", "LogicalDrives": [volume],
+                "@Redfish.Settings": {"SettingsObject": link(ASKED), "Messages": [{"MessageId": "Base.1.0.Success"}]}}),
+        ),
+        (ASKED, json!({})),
+    ] {
+        ilo.put(path, document);
+    }
+    ilo
+}
+
+#[tokio::test]
+async fn a_smart_array_shows_its_disks_and_volumes() {
+    let ilo = with_smart_array().await;
+    let found = bmc(&ilo).raid.unwrap().controllers().await.unwrap().remove(0);
+    assert_eq!((&*found.id, &*found.name), ("smartstorageconfig", "HPE Smart Array P408i-a SR Gen10"));
+    let used: Vec<_> = found.drives.iter().map(|d| (&*d.id, d.volumes.len(), d.is_spare)).collect();
+    let expected = [
+        ("1I:1:1", 1, false),
+        ("1I:1:2", 1, false),
+        ("1I:1:3", 1, true),
+        ("1I:1:4", 0, false),
+        ("1I:1:5", 0, false),
+    ];
+    assert_eq!(used, expected);
+    let volume = &found.volumes[0];
+    assert_eq!(volume.wwn.as_deref(), Some("0x600508b1001ce8e6ba9838bb68d9889b"));
+    assert_eq!((&*volume.name, volume.level.as_deref(), volume.size >> 30), ("data", Some("1"), 279));
+    assert_eq!((volume.drives.len(), found.arrays().count()), (2, 1));
+    // What the operating system made since the last start: its disks are not free.
+    ilo.set(&format!("{ARRAYS}/0/DiskDrives/4"), &json!({"DiskDriveUse": "Data"}));
+    let found = bmc(&ilo).raid.unwrap().controllers().await.unwrap().remove(0);
+    assert_eq!(found.drives[3].volumes.len(), 1);
+}
+
+#[tokio::test]
+async fn volumes_of_a_smart_array_are_asked_for_from_the_next_start_and_the_others_stay() {
+    let ilo = with_smart_array().await;
+    let raid = bmc(&ilo).raid.unwrap();
+    let new = [NewVolume {
+        controller: "smartstorageconfig".into(),
+        level: "1".into(),
+        size: Some(500 << 30),
+        name: Some("root".into()),
+        drives: vec!["1I:1:4".into(), "1I:1:5".into()],
+    }];
+    ilo.set(SYSTEM, &json!({"Oem": {"Hpe": {"PostState": "InPost"}}}));
+    assert!(matches!(raid.create(&new).await, Err(BmcError::Timeout { .. })), "it would be lost");
+    ilo.set(SYSTEM, &json!({"Oem": {"Hpe": {"PostState": "FinishedPost"}}}));
+    assert!(raid.needs_restart(&["smartstorageconfig".into()]).await.unwrap());
+    let job = raid.create(&new).await.unwrap().unwrap();
+    let asked = json!({"DataGuard": "Permissive", "LogicalDrives": [{"Raid": "Raid1", "CapacityGiB": 500,
+        "DataDrives": ["1I:1:4", "1I:1:5"], "LogicalDriveName": "root"}]});
+    assert_eq!(ilo.bodies(&format!("PUT {ASKED}")), [asked]);
+    assert_eq!(raid.progress(&job).await.unwrap(), Outcome::NeedsRestart);
+    ilo.set(CONFIG, &json!({"@odata.etag": "2"}));
+    assert_eq!(raid.progress(&job).await.unwrap(), Outcome::Done);
+    let messages = json!([{"MessageId": "SmartStorageMessages.2.0.DriveInUse", "MessageArgs": ["1I:1:4"]}]);
+    ilo.set(CONFIG, &json!({"@Redfish.Settings": {"Messages": messages}}));
+    let Outcome::Failed(why) = raid.progress(&job).await.unwrap() else { panic!() };
+    assert!(why.contains("DriveInUse 1I:1:4"), "{why}");
+
+    let volumes = raid.controllers().await.unwrap().remove(0).volumes;
+    raid.delete(&volumes).await.unwrap().unwrap();
+    let asked = json!({"DataGuard": "Permissive", "LogicalDrives": [
+        {"Actions": [{"Action": "LogicalDriveDelete"}], "VolumeUniqueIdentifier": UNIQUE}]});
+    assert_eq!(ilo.bodies(&format!("PUT {ASKED}"))[1], asked);
+    ilo.instead(&format!("PUT {ASKED}"), 400, "{}", 1);
+    assert!(matches!(raid.delete(&volumes).await, Err(BmcError::Refused { status: 400, .. })));
+}
+
+#[tokio::test]
+async fn where_the_standard_makes_volumes_it_is_used() {
+    let ilo = with_smart_array().await;
+    ilo.set(SYSTEM, &json!({"Storage": link("/redfish/v1/Systems/1/Storage")}));
+    ilo.put(
+        "/redfish/v1/Systems/1/Storage",
+        json!({"Members": [link("/redfish/v1/Systems/1/Storage/DE07")]}),
+    );
+    let store = json!({"Id": "DE07", "StorageControllers": [{"SupportedRAIDTypes": ["RAID1"]}]});
+    ilo.put("/redfish/v1/Systems/1/Storage/DE07", store);
+    let found = bmc(&ilo).raid.unwrap().controllers().await.unwrap();
+    assert_eq!(found.iter().map(|found| &*found.id).collect::<Vec<_>>(), ["DE07"]);
 }
