@@ -42,6 +42,32 @@ async fn an_automated_cleaning_runs_the_steps_in_their_order_and_leaves_out_what
 }
 
 #[tokio::test]
+async fn an_inspection_waits_for_what_is_essential_and_fails_without_it() {
+    let world = World::with(|config| config.out_of_band_step_interval = 1).await;
+    let id = ilo(&world, json!({})).await;
+    let mut lacking = works::found();
+    lacking.properties.remove("memory_mb");
+    {
+        let works = &mut world.machine.lock().works;
+        (works.found, works.needs_power) = (works::found(), true);
+        works.found.properties.insert("cpu_arch".into(), json!("x86_64"));
+        lacking.properties.insert("cpu_arch".into(), json!("x86_64"));
+        works.found_first = [lacking.clone()].into();
+    }
+    world.ask(id, Verb::Inspect).await.unwrap();
+    let node = world.reaches(id, ProvisionState::Manageable).await;
+    assert_eq!((&node.properties["memory_mb"], count(&world, "inspect")), (&json!(4096), 2));
+    // A machine that was on all along has told what there is.
+    {
+        let mut state = world.machine.lock();
+        (state.on, state.works.found) = (true, lacking);
+    }
+    world.ask(id, Verb::Inspect).await.unwrap();
+    let node = world.until(id, |node| node.provision_state == ProvisionState::InspectFailed).await;
+    assert!(node.last_error.unwrap().contains("essential properties memory_mb"));
+}
+
+#[tokio::test]
 async fn a_step_that_is_asked_for_and_cannot_be_done_fails() {
     let world = World::new().await;
     let id = ilo(&world, json!({})).await;

@@ -27,6 +27,7 @@ const BY_SETTING: &[(&str, &str, &str)] = &[
 #[async_trait]
 impl Inventory for Ris {
     async fn look(&self) -> Result<Found, BmcError> {
+        self.wait_for_devices().await?;
         let (system, manager) = (self.system().await?, self.manager().await?);
         let drives = self.drives_of(&system).await?;
         let mut capabilities = self.capabilities(&system).await?;

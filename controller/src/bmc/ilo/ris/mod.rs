@@ -139,6 +139,34 @@ impl Ris {
         }
     }
 
+    /// What the machine is made of is known when its self-test has looked for it. A machine that is off tells of the last.
+    async fn wait_for_devices(&self) -> Result<(), BmcError> {
+        let until = Instant::now() + self.pace().post;
+        loop {
+            let system = self.system().await?;
+            let is_off = ["/Power", "/PowerState"].iter().any(|power| system.text(power) == Some("Off"));
+            // Old firmware does not tell of the self-test.
+            let is_told = system.value.pointer(POST_STATE).is_some();
+            let has_looked =
+                matches!(system.text(POST_STATE), Some("InPostDiscoveryComplete" | "FinishedPost"));
+            if is_off || !is_told || has_looked {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                return Err(self.no_end_of_post());
+            }
+            tokio::time::sleep(self.pace().poll_max).await;
+        }
+    }
+
+    fn no_end_of_post(&self) -> BmcError {
+        BmcError::Timeout {
+            address: self.link.address.clone(),
+            what: "for the end of the machine's self-test".to_owned(),
+            seconds: self.pace().post.as_secs(),
+        }
+    }
+
     /// Settings that are changed during the self-test are lost: waits until it has ended. A machine that is off takes
     /// them.
     async fn wait_for_post(&self) -> Result<(), BmcError> {
@@ -150,11 +178,7 @@ impl Ris {
                 return Ok(());
             }
             if Instant::now() >= until {
-                return Err(BmcError::Timeout {
-                    address: self.link.address.clone(),
-                    what: "for the end of the machine's self-test".to_owned(),
-                    seconds: self.pace().post.as_secs(),
-                });
+                return Err(self.no_end_of_post());
             }
             tokio::time::sleep(self.pace().poll_max).await;
         }
