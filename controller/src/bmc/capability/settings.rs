@@ -21,7 +21,7 @@ pub trait BiosSettings: Send + Sync {
     async fn apply(&self, wanted: &[(String, serde_json::Value)]) -> Result<Changed, BmcError>;
     /// Asks for the manufacturer's values, in force from the next start.
     async fn reset(&self) -> Result<Changed, BmcError>;
-    /// What became of the last `apply` after a restart.
+    /// What became of the last `apply` after a restart; of the last `reset` when nothing is named.
     async fn outcome(&self, wanted: &[(String, serde_json::Value)]) -> Result<Outcome, BmcError>;
 }
 
@@ -54,6 +54,8 @@ pub trait FirmwareInventory: Send + Sync {
 pub trait FirmwareUpdate: Send + Sync {
     /// Starts an update of `component` (`bios`, `bmc`, `nic:…`) with the image at `url`. `None`: it is done already.
     async fn update(&self, component: &str, url: &Url) -> Result<Option<Job>, BmcError>;
+    /// An update that runs now, whoever asked for it.
+    async fn under_way(&self) -> Result<Option<Job>, BmcError>;
     /// How far it is.
     async fn progress(&self, job: &Job) -> Result<Outcome, BmcError>;
 }

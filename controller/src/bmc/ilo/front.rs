@@ -224,6 +224,10 @@ impl FirmwareUpdate for Ilo {
         hand_on!(self, firmware_update.update(component, url), "update firmware by what its firmware speaks")
     }
 
+    async fn under_way(&self) -> Result<Option<Job>, BmcError> {
+        hand_on!(self, firmware_update.under_way(), "tell of updates")
+    }
+
     async fn progress(&self, job: &Job) -> Result<Outcome, BmcError> {
         let outcome = hand_on!(self, firmware_update.progress(job), "tell of updates");
         if matches!(outcome, Ok(Outcome::Done)) {

@@ -16,6 +16,8 @@ const MAX_SETTINGS: usize = 4096;
 const MAX_TEXT: usize = 1024;
 const MAX_WORDS: usize = 256;
 const RESET: &str = "Bios.ResetBios";
+/// Bios 1.2 and newer.
+const RESET_PENDING: &str = "/ResetBiosToDefaultsPending";
 const SETTINGS_OBJECT: &str = "/@Redfish.Settings/SettingsObject";
 
 #[async_trait]
@@ -70,6 +72,9 @@ impl BiosSettings for Machine {
 
     async fn reset(&self) -> Result<Changed, BmcError> {
         let bios = self.bios("reset its firmware's settings").await?;
+        if bios.flag(RESET_PENDING) == Some(true) {
+            return Ok(Changed::Already);
+        }
         let link = bios.action_target(RESET).ok_or_else(|| {
             self.client.unsupported("reset its firmware's settings: it has no ResetBios action")
         })?;
@@ -78,6 +83,11 @@ impl BiosSettings for Machine {
     }
 
     async fn outcome(&self, wanted: &[(String, Value)]) -> Result<Outcome, BmcError> {
+        if wanted.is_empty() {
+            let bios = self.bios("tell of its firmware's settings").await?;
+            let waits = bios.flag(RESET_PENDING) == Some(true);
+            return Ok(if waits { Outcome::Pending(None) } else { Outcome::Done });
+        }
         let known = self.read().await?;
         let wanted = checked(&known, wanted).unwrap_or_else(|_| wanted.to_vec());
         let open: Vec<_> = wanted.iter().filter(|(name, value)| !is_in_force(&known, name, value)).collect();

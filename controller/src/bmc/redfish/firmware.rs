@@ -6,7 +6,7 @@ use serde_json::json;
 use tracing::info;
 use url::Url;
 
-use super::{Machine, document::Document, push, task::job_of, transport::Call};
+use super::{Machine, client::Refusal, document::Document, push, task::job_of, transport::Call};
 use crate::{
     bmc::{BmcError, FirmwareInventory, FirmwareUpdate, Job, Outcome},
     node::hardware::FirmwareComponent,
@@ -14,6 +14,8 @@ use crate::{
 
 const SIMPLE_UPDATE: &str = "UpdateService.SimpleUpdate";
 const NIC: &str = "nic:";
+/// Entries of the inventory in an error.
+const MAX_NAMED: usize = 32;
 
 #[async_trait]
 impl FirmwareInventory for Machine {
@@ -76,9 +78,29 @@ impl FirmwareUpdate for Machine {
         Ok(job_of([started]))
     }
 
+    /// A task names the request that it came of (Task 1.3, `Payload`).
+    async fn under_way(&self) -> Result<Option<Job>, BmcError> {
+        let Some(service) = self.client.root().await?.link("/Tasks") else { return Ok(None) };
+        let Some(service) = self.client.look(service).await? else { return Ok(None) };
+        let Some(link) = service.link("/Tasks") else { return Ok(None) };
+        let tasks = self.client.documents(link).await?;
+        let is_it = |task: &&Document| {
+            let ended = ["Completed", "Killed", "Exception", "Cancelled"];
+            task.text("/Payload/TargetUri").is_some_and(|target| target.contains("/UpdateService"))
+                && task.text("/TaskState").is_some_and(|state| !ended.contains(&state))
+        };
+        Ok(tasks.iter().find(is_it).map(|task| Job(task.path.clone())))
+    }
+
     async fn progress(&self, job: &Job) -> Result<Outcome, BmcError> {
         self.client.job_progress(job).await
     }
+}
+
+/// Whether it is the targets that the BMC does not take.
+fn names_targets(refusal: &Refusal) -> bool {
+    let arguments = refusal.messages.iter().flat_map(|message| &message.arguments);
+    arguments.map(|argument| argument.trim_start_matches(['#', '/'])).any(|name| name.starts_with("Targets"))
 }
 
 impl Machine {
@@ -102,7 +124,7 @@ impl Machine {
         let call = Call { method: &Method::POST, link, body: Some(&body), if_match: None };
         let started = match self.client.start(call).await? {
             // The image itself says what it is for.
-            Err(refusal) if refusal.status == 400 && !targets.is_empty() => {
+            Err(refusal) if !targets.is_empty() && names_targets(&refusal) => {
                 info!(bmc = self.client.transport.address, reason = %refusal.error, "the update is asked for without targets");
                 self.client.start(Call { body: Some(&plain), ..call }).await??
             }
@@ -111,17 +133,30 @@ impl Machine {
         Ok(job_of([started]))
     }
 
-    /// Which entries of the firmware inventory are meant. None where that is not plain: the image knows.
+    /// Which entries of the firmware inventory are meant: of a network card by its id or the entry's own, of others none,
+    /// the image knows.
     async fn update_targets(&self, service: &Document, component: &str) -> Result<Vec<String>, BmcError> {
         let Some(id) = component.strip_prefix(NIC) else { return Ok(Vec::new()) };
-        let Some(link) = service.link("/FirmwareInventory") else { return Ok(Vec::new()) };
-        let entries = self.client.documents(link).await?;
+        let entries = match service.link("/FirmwareInventory") {
+            Some(link) => self.client.documents(link).await?,
+            None => Vec::new(),
+        };
         let of_it = |entry: &&Document| {
             let related = entry.links("/RelatedItem");
-            entry.flag("/Updateable") != Some(false)
-                && related.iter().any(|link| link.trim_end_matches('/').rsplit('/').next() == Some(id))
+            entry.id() == id
+                || related.iter().any(|link| link.trim_end_matches('/').rsplit('/').next() == Some(id))
         };
-        Ok(entries.iter().filter(of_it).map(|entry| entry.path.clone()).collect())
+        let may_be = |entry: &&Document| entry.flag("/Updateable") != Some(false);
+        let found: Vec<_> =
+            entries.iter().filter(may_be).filter(of_it).map(|entry| entry.path.clone()).collect();
+        if found.is_empty() {
+            let known: Vec<_> = entries.iter().filter(may_be).map(Document::id).take(MAX_NAMED).collect();
+            return Err(BmcError::DriverInfo(format!(
+                "component {component}: the BMC has no firmware for it that can be updated; it has {}",
+                if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+            )));
+        }
+        Ok(found)
     }
 
     /// The network cards of the machine.

@@ -31,13 +31,25 @@ pub(super) async fn image(
     let response = reqwest::Client::builder()
         .tls_backend_preconfigured(super::tls::public().map_err(|error| unusable(error.to_string()))?)
         .connect_timeout(Duration::from_secs(30))
+        .read_timeout(client.transport.pace.request)
+        .timeout(WITHIN)
+        // The operator named this place and no other.
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
         .build()
         .map_err(|error| unusable(error.to_string()))?
         .get(url.clone())
         .send()
         .await
         .and_then(reqwest::Response::error_for_status)
-        .map_err(|error| unusable(error.without_url().to_string()))?;
+        .map_err(|error| match error.is_timeout() {
+            true => unusable("its server does not answer".into()),
+            false => unusable(error.without_url().to_string()),
+        })?;
+    if !response.status().is_success() {
+        let status = response.status();
+        return Err(unusable(format!("its server answers {status}: name the place where the file is")));
+    }
     let size =
         response.content_length().ok_or_else(|| unusable("its server does not say how long it is".into()))?;
     if size == 0 || size > MAX_IMAGE_BYTES {

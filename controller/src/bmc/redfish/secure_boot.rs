@@ -8,6 +8,8 @@ use crate::bmc::{BmcError, Changed, KeyChange, SecureBoot};
 
 /// DSP0268, SecureBoot 1.0.
 const RESET_KEYS: &str = "SecureBoot.ResetKeys";
+/// What a database of keys consists of.
+const KEYS: [&str; 2] = ["/Certificates", "/Signatures"];
 
 #[async_trait]
 impl SecureBoot for Machine {
@@ -39,6 +41,9 @@ impl SecureBoot for Machine {
         let link = resource
             .action_target(RESET_KEYS)
             .ok_or_else(|| self.client.unsupported("change Secure Boot keys: it has no ResetKeys action"))?;
+        if change == KeyChange::Clear && self.has_no_keys(&resource).await? {
+            return Ok(Changed::Already);
+        }
         let kind = match change {
             KeyChange::ResetToDefault => "ResetAllKeysToDefault",
             KeyChange::Clear => "DeleteAllKeys",
@@ -49,6 +54,25 @@ impl SecureBoot for Machine {
 }
 
 impl Machine {
+    /// Whether the BMC shows its keys, and there are none (SecureBootDatabase 1.0).
+    async fn has_no_keys(&self, resource: &Document) -> Result<bool, BmcError> {
+        let link = resource.link("/SecureBootDatabases");
+        let Some(link) = link.filter(|_| resource.text("/SecureBootMode") == Some("SetupMode")) else {
+            return Ok(false);
+        };
+        let databases = self.client.documents(link).await?;
+        for database in databases.iter().filter(|database| !database.id().ends_with("Default")) {
+            for keys in KEYS {
+                if let Some(link) = database.link(keys)
+                    && !self.client.members(link).await?.is_empty()
+                {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(!databases.is_empty())
+    }
+
     async fn resource(&self) -> Result<Option<Document>, BmcError> {
         let system = self.system().await?;
         match system.link("/SecureBoot") {

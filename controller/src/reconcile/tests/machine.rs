@@ -55,6 +55,8 @@ pub(super) struct State {
     pub(super) bug: Option<&'static str>,
     /// This request to the BMC takes long.
     pub(super) slow: Option<(&'static str, Duration)>,
+    /// How many requests were slow.
+    pub(super) slowed: usize,
     /// No agent ever calls.
     pub(super) silent: bool,
     pub(super) steps: HashMap<&'static str, Treatment>,
@@ -98,6 +100,7 @@ impl Machine {
             secure_boot: Some(machine.clone()),
             virtual_media: Some(machine.clone()),
             bios: Some(machine.clone()),
+            firmware: Some(machine.clone()),
             firmware_update: Some(machine.clone()),
             raid: Some(machine.clone()),
             inventory: Some(machine.clone()),
@@ -130,6 +133,7 @@ impl Machine {
     pub(super) async fn ask(&self, what: &'static str) -> Result<(), BmcError> {
         let slow = self.lock().slow.filter(|(slow, _)| *slow == what);
         if let Some((_, delay)) = slow {
+            self.lock().slowed += 1;
             tokio::time::sleep(delay).await;
         }
         let bug = {
@@ -153,8 +157,10 @@ impl Machine {
 #[async_trait]
 impl Power for Machine {
     async fn state(&self) -> Result<PowerState, BmcError> {
+        // Slow is only the answer.
+        let is_on = self.lock().on;
         self.ask("read power").await?;
-        Ok(if self.lock().on { PowerState::On } else { PowerState::Off })
+        Ok(if is_on { PowerState::On } else { PowerState::Off })
     }
 
     async fn set(&self, action: PowerAction) -> Result<Changed, BmcError> {

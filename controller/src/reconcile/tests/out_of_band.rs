@@ -51,7 +51,7 @@ async fn settings_are_in_force_after_a_restart_and_the_machine_is_off_again() {
     world.machine.lock().asked.clear();
     clean(&world, id, step("bios", "apply_configuration", settings)).await.unwrap();
     world.reaches(id, ProvisionState::Manageable).await;
-    assert_eq!(asked(&world).first().map(String::as_str), Some("apply settings"));
+    assert_eq!(asked(&world)[..2], ["apply settings", "look at settings"]);
     assert!(!asked(&world).contains(&"on".to_owned()));
 }
 
@@ -119,6 +119,111 @@ async fn an_update_survives_a_killed_controller_and_restarts_the_machine_once() 
 }
 
 #[tokio::test]
+async fn settings_that_were_asked_for_when_the_controller_was_killed_come_into_force() {
+    let (mut world, id) = world().await;
+    world.machine.lock().slow = Some(("apply settings", Duration::from_secs(600)));
+    let settings = json!({"settings": [{"name": "Cores", "value": 4}]});
+    clean(&world, id, step("bios", "apply_configuration", settings)).await.unwrap();
+    world.until(id, |_| world.machine.lock().slowed > 0).await;
+    world.machine.lock().slow = None;
+    world.kill().await;
+    let node = world.reaches(id, ProvisionState::Manageable).await;
+    assert_eq!((node.last_error, &world.machine.lock().works.bios["Cores"]), (None, &json!(4)));
+}
+
+#[tokio::test]
+async fn a_restart_that_was_under_way_when_the_controller_was_killed_is_not_begun_again() {
+    let (mut world, id) = world().await;
+    {
+        let mut state = world.machine.lock();
+        (state.on, state.slow) = (true, Some(("on", Duration::from_secs(600))));
+        state.asked.clear();
+    }
+    let settings = json!({"settings": [{"name": "Cores", "value": 4}]});
+    clean(&world, id, step("bios", "apply_configuration", settings)).await.unwrap();
+    world.until(id, |_| world.machine.lock().slowed > 0).await;
+    // It came on all the same, and writes its firmware now.
+    {
+        let mut state = world.machine.lock();
+        (state.on, state.slow) = (true, None);
+        state.works.start();
+    }
+    world.kill().await;
+    world.reaches(id, ProvisionState::Manageable).await;
+    assert_eq!(asked(&world).iter().filter(|asked| *asked == "force off").count(), 1, "{:?}", asked(&world));
+}
+
+/// An update of the BMC that is asked for when the controller is killed, and what the BMC shows by then.
+async fn killed_in_an_update(after: impl FnOnce(&mut works::Works)) -> (World, NodeId) {
+    let (mut world, id) = world().await;
+    {
+        let mut state = world.machine.lock();
+        state.works.versions.insert("bmc".into(), "1".into());
+        state.slow = Some(("update", Duration::from_secs(600)));
+    }
+    let settings = json!({"settings": [{"component": "bmc", "url": "http://files/bmc"}]});
+    clean(&world, id, step("firmware", "update", settings)).await.unwrap();
+    world.until(id, |_| world.machine.lock().slowed > 0).await;
+    {
+        let mut state = world.machine.lock();
+        state.slow = None;
+        after(&mut state.works);
+    }
+    world.kill().await;
+    (world, id)
+}
+
+#[tokio::test]
+async fn an_update_that_may_be_under_way_is_looked_for_and_never_asked_for_twice() {
+    let (world, id) = killed_in_an_update(|works| works.has_task = true).await;
+    world.reaches(id, ProvisionState::Manageable).await;
+    assert!(asked(&world).contains(&"look at update".to_owned()));
+    assert_eq!(world.machine.lock().works.flashed.len(), 1);
+
+    let (world, id) =
+        killed_in_an_update(|works| drop(works.versions.insert("bmc".into(), "2".into()))).await;
+    world.reaches(id, ProvisionState::Manageable).await;
+    assert_eq!(world.machine.lock().works.flashed.len(), 1);
+
+    let (world, id) = killed_in_an_update(|_| ()).await;
+    let node = world.until(id, |node| node.provision_state == ProvisionState::CleanFailed).await;
+    let error = node.last_error.unwrap();
+    assert!(error.contains("may be under way"), "{error}");
+    assert_eq!(world.machine.lock().works.flashed.len(), 1);
+}
+
+#[tokio::test]
+async fn an_image_that_was_for_another_component_is_no_success() {
+    let (world, id) = world().await;
+    {
+        let works = &mut world.machine.lock().works;
+        works.versions = [("bios", "1"), ("bmc", "1")].map(|(a, b)| (a.to_owned(), b.to_owned())).into();
+        works.image = Some(("bmc", "2"));
+    }
+    let settings = json!({"settings": [{"component": "bios", "url": "http://files/bmc"}]});
+    clean(&world, id, step("firmware", "update", settings)).await.unwrap();
+    let node = world.until(id, |node| node.provision_state == ProvisionState::CleanFailed).await;
+    let error = node.last_error.unwrap();
+    assert!(error.contains("was one for bmc, which it changed from version 1 to 2"), "{error}");
+}
+
+#[tokio::test]
+async fn a_bmc_that_never_takes_the_request_does_not_hold_the_node_for_ever() {
+    let change = |config: &mut Config| {
+        (config.out_of_band_step_interval, config.out_of_band_step_timeout) = (1, 2);
+    };
+    let world = World::with(change).await;
+    let id = world.enrolled().await;
+    world.ask(id, Verb::Manage).await.unwrap();
+    world.reaches(id, ProvisionState::Manageable).await;
+    world.machine.lock().slow = Some(("update", Duration::from_secs(600)));
+    let settings = json!({"settings": [{"component": "bmc", "url": "http://files/bmc"}]});
+    clean(&world, id, step("firmware", "update", settings)).await.unwrap();
+    let node = world.until(id, |node| node.provision_state == ProvisionState::CleanFailed).await;
+    assert!(node.last_error.unwrap().contains("could not be asked for within 2 s"));
+}
+
+#[tokio::test]
 async fn a_bmc_that_is_away_while_it_works_is_waited_for_but_not_for_ever() {
     let (world, id) = {
         let change = |config: &mut Config| {
@@ -136,6 +241,23 @@ async fn a_bmc_that_is_away_while_it_works_is_waited_for_but_not_for_ever() {
     let node = world.until(id, |node| node.provision_state == ProvisionState::CleanFailed).await;
     let error = node.last_error.unwrap();
     assert!(error.contains("not done after 3 s") && error.contains("out of order"), "{error}");
+}
+
+#[tokio::test]
+async fn a_machine_that_an_inspection_switched_on_is_switched_off_also_after_a_kill() {
+    let (mut world, id) = world().await;
+    {
+        let mut state = world.machine.lock();
+        (state.works.found, state.works.needs_power) = (works::found(), true);
+        state.slow = Some(("inspect", Duration::from_secs(600)));
+    }
+    world.ask(id, Verb::Inspect).await.unwrap();
+    world.until(id, |_| world.machine.lock().slowed > 0).await;
+    world.machine.lock().slow = None;
+    assert!(world.machine.lock().on);
+    world.kill().await;
+    let node = world.reaches(id, ProvisionState::Manageable).await;
+    assert!(!world.machine.lock().on && node.driver_internal_info.is_empty());
 }
 
 #[tokio::test]

@@ -100,11 +100,14 @@ async fn a_kill_while_volumes_are_made_makes_none_twice() {
     let root = json!({"size_gb": 300, "raid_level": "1", "is_root_volume": true});
     wants(&world, id, json!([disk, root])).await;
     clean(&world, id, step("raid", "create_configuration", json!({}))).await.unwrap();
-    world.until(id, |_| world.machine.lock().works.asked_for.len() == 2).await;
+    world.until(id, |_| world.machine.lock().slowed > 0).await;
     // It is in force, and nobody here knows.
-    world.machine.lock().works.start();
+    {
+        let mut state = world.machine.lock();
+        state.slow = None;
+        state.works.start();
+    }
     world.kill().await;
-    world.machine.lock().slow = None;
     let node = world.reaches(id, ProvisionState::Manageable).await;
     assert_eq!((node.last_error, ids(&world)), (None, vec!["v1".into(), "v2".into()]));
     // The root volume has no name, and is known by its disks.

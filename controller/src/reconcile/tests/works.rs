@@ -9,10 +9,10 @@ use url::Url;
 use super::machine::Machine;
 use crate::{
     bmc::{
-        BiosSettings, BmcError, Changed, FirmwareUpdate, Found, Inventory, Job, NewVolume, Outcome,
-        PhysicalDrive, Raid, StorageController, Volume,
+        BiosSettings, BmcError, Changed, FirmwareInventory, FirmwareUpdate, Found, Inventory, Job, NewVolume,
+        Outcome, PhysicalDrive, Raid, StorageController, Volume,
     },
-    node::hardware::BiosSetting,
+    node::hardware::{BiosSetting, FirmwareComponent},
 };
 
 #[derive(Default)]
@@ -21,6 +21,13 @@ pub(super) struct Works {
     pub(super) pending: BTreeMap<String, Value>,
     /// What the BMC says of an update, look by look; then it is done.
     pub(super) updates: VecDeque<Outcome>,
+    /// Images that were taken.
+    pub(super) flashed: Vec<String>,
+    /// The BMC shows a task of an update.
+    pub(super) has_task: bool,
+    pub(super) versions: BTreeMap<String, String>,
+    /// What the next image changes.
+    pub(super) image: Option<(&'static str, &'static str)>,
     pub(super) volumes: Vec<Volume>,
     pub(super) asked_for: Vec<NewVolume>,
     /// Disks beside the first two.
@@ -34,6 +41,8 @@ pub(super) struct Works {
     new_volumes: Vec<Volume>,
     old_volumes: Vec<String>,
     pub(super) found: Found,
+    /// Found before it, look by look.
+    pub(super) found_first: VecDeque<Found>,
     /// The machine must be on to be inspected.
     pub(super) needs_power: bool,
 }
@@ -70,13 +79,16 @@ impl BiosSettings for Machine {
     }
 
     async fn apply(&self, wanted: &[(String, Value)]) -> Result<Changed, BmcError> {
+        let changed = {
+            let mut state = self.lock();
+            let works = &mut state.works;
+            let asked = |name| works.pending.get(name).or(works.bios.get(name));
+            let is_so = wanted.iter().all(|(name, value)| asked(name) == Some(value));
+            works.pending.extend(wanted.iter().filter(|_| !is_so).cloned());
+            if is_so { Changed::Already } else { Changed::Yes }
+        };
         self.ask("apply settings").await?;
-        let mut state = self.lock();
-        if wanted.iter().all(|(name, value)| state.works.bios.get(name) == Some(value)) {
-            return Ok(Changed::Already);
-        }
-        state.works.pending.extend(wanted.iter().cloned());
-        Ok(Changed::Yes)
+        Ok(changed)
     }
 
     async fn reset(&self) -> Result<Changed, BmcError> {
@@ -96,13 +108,37 @@ impl BiosSettings for Machine {
 #[async_trait]
 impl FirmwareUpdate for Machine {
     async fn update(&self, component: &str, _url: &Url) -> Result<Option<Job>, BmcError> {
+        {
+            let mut state = self.lock();
+            state.works.flashed.push(component.to_owned());
+            if let Some((component, version)) = state.works.image.take() {
+                state.works.versions.insert(component.to_owned(), version.to_owned());
+            }
+        }
         self.ask("update").await?;
         Ok(Some(Job(component.into())))
+    }
+
+    async fn under_way(&self) -> Result<Option<Job>, BmcError> {
+        Ok(self.lock().works.has_task.then(|| Job("task".into())))
     }
 
     async fn progress(&self, _job: &Job) -> Result<Outcome, BmcError> {
         self.ask("look at update").await?;
         Ok(self.lock().works.updates.pop_front().unwrap_or(Outcome::Done))
+    }
+}
+
+#[async_trait]
+impl FirmwareInventory for Machine {
+    async fn components(&self) -> Result<Vec<FirmwareComponent>, BmcError> {
+        let versions = self.lock().works.versions.clone();
+        let component = |(component, version)| FirmwareComponent {
+            component,
+            current_version: Some(version),
+            ..FirmwareComponent::default()
+        };
+        Ok(versions.into_iter().map(component).collect())
     }
 }
 
@@ -174,7 +210,8 @@ impl Inventory for Machine {
     async fn look(&self) -> Result<Found, BmcError> {
         self.ask("inspect").await?;
         assert!(self.lock().on || !self.lock().works.needs_power, "the machine is off");
-        Ok(self.lock().works.found.clone())
+        let works = &mut self.lock().works;
+        Ok(works.found_first.pop_front().unwrap_or_else(|| works.found.clone()))
     }
 
     fn needs_power(&self) -> bool {

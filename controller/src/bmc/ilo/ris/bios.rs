@@ -12,6 +12,8 @@ use crate::{
 
 const BIOS: &str = "/Oem/Hp/links/BIOS";
 const MODE: &str = "/BootMode";
+/// Settings are applied before this.
+const POST_IS_OVER: [&str; 3] = ["FinishedPost", "InPostDiscoveryComplete", "PowerOff"];
 const MAX_SETTINGS: usize = 1024;
 const MAX_TEXT: usize = 1024;
 /// What describes the resource itself.
@@ -77,12 +79,7 @@ impl BiosSettings for Ris {
     /// The manufacturer's values are told by the firmware.
     async fn reset(&self) -> Result<Changed, BmcError> {
         let bios = self.bios("reset settings of the firmware").await?;
-        let bases = self.linked(&bios, "/links/BaseConfigs").await?;
-        let defaults = bases.as_ref().and_then(|bases| {
-            let bases = bases.value.get("BaseConfigs")?.as_array()?;
-            bases.iter().find_map(|base| base.get("default")?.as_object())
-        });
-        let defaults = defaults.ok_or_else(|| {
+        let defaults = self.defaults(&bios).await?.ok_or_else(|| {
             self.unsupported("reset settings of the firmware: it does not tell the manufacturer's values")
         })?;
         let pending = self.pending(&bios).await?;
@@ -90,29 +87,54 @@ impl BiosSettings for Ris {
             return Ok(Changed::Already);
         }
         self.wait_for_post().await?;
-        self.client.patch(&pending.path, &Value::Object(defaults.clone())).await??;
+        self.client.patch(&pending.path, &Value::Object(defaults)).await??;
         Ok(Changed::Yes)
     }
 
     async fn outcome(&self, wanted: &[(String, Value)]) -> Result<Outcome, BmcError> {
         let bios = self.bios("tell of settings of the firmware").await?;
-        let open: Vec<_> = wanted
-            .iter()
-            .filter(|(name, value)| !is_so(&bios, name, value))
-            .map(|(name, _)| &**name)
-            .collect();
+        let defaults = match wanted.is_empty() {
+            true => self.asked_defaults(&bios).await?,
+            false => Vec::new(),
+        };
+        let all = wanted.iter().chain(&defaults);
+        let open: Vec<_> =
+            all.filter(|(name, value)| !is_so(&bios, name, value)).map(|(name, _)| &**name).collect();
         if open.is_empty() {
             return Ok(Outcome::Done);
         }
-        let post = self.system().await?;
-        if post.text(super::POST_STATE).is_some_and(|state| state.starts_with("InPost")) {
-            return Ok(Outcome::Pending(None));
-        }
-        Ok(Outcome::Failed(format!("not in force: {}", open.join(", "))))
+        // Between the start and the self-test the state is `Reset`, `Unknown` or nothing.
+        let system = self.system().await?;
+        let is_over = match system.value.pointer(super::POST_STATE) {
+            Some(Value::String(state)) => POST_IS_OVER.contains(&state.as_str()),
+            Some(_) => false,
+            // Old firmware does not tell.
+            None => true,
+        };
+        Ok(match is_over {
+            true => Outcome::Failed(format!("not in force: {}", open.join(", "))),
+            false => Outcome::Pending(None),
+        })
     }
 }
 
 impl Ris {
+    /// The manufacturer's values.
+    async fn defaults(&self, bios: &Document) -> Result<Option<Map<String, Value>>, BmcError> {
+        let bases = self.linked(bios, "/links/BaseConfigs").await?;
+        Ok(bases.and_then(|bases| {
+            let bases = bases.value.get("BaseConfigs")?.as_array()?;
+            bases.iter().find_map(|base| base.get("default")?.as_object()).cloned()
+        }))
+    }
+
+    /// The manufacturer's values that are asked for from the next start.
+    async fn asked_defaults(&self, bios: &Document) -> Result<Vec<(String, Value)>, BmcError> {
+        let Some(defaults) = self.defaults(bios).await? else { return Ok(Vec::new()) };
+        let pending = self.pending(bios).await?;
+        Ok(defaults.into_iter().filter(|(name, value)| is_so(&pending, name, value)).collect())
+    }
+
     /// Settings in force.
     pub(super) async fn bios(&self, what: &str) -> Result<Document, BmcError> {
         let system = self.system().await?;

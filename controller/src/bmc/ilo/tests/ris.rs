@@ -264,13 +264,52 @@ async fn settings_of_the_firmware_are_read_changed_and_reset() {
     assert_eq!(bios.apply(&wanted).await.unwrap(), Changed::Yes);
     assert_eq!(ilo.bodies(&format!("PATCH {PENDING}")), [json!({"Sriov": "Enabled"})]);
     assert_eq!(bios.apply(&wanted).await.unwrap(), Changed::Already);
-    assert!(matches!(bios.outcome(&wanted).await.unwrap(), Outcome::Failed(_)));
+    for (state, waits) in
+        [("Reset", true), ("Unknown", true), ("InPost", true), ("FinishedPost", false), ("PowerOff", false)]
+    {
+        ilo.set(SYSTEM, &json!({"Oem": {"Hp": {"PostState": state}}}));
+        let outcome = bios.outcome(&wanted).await.unwrap();
+        assert_eq!(outcome == Outcome::Pending(None), waits, "{state}: {outcome:?}");
+        assert_eq!(matches!(outcome, Outcome::Failed(_)), !waits, "{state}: {outcome:?}");
+    }
     ilo.set(BIOS, &json!({"Sriov": "Enabled"}));
     assert_eq!(bios.outcome(&wanted).await.unwrap(), Outcome::Done);
     assert!(bios.apply(&[("Soup".to_owned(), json!(1))]).await.unwrap_err().to_string().contains("Soup"));
     assert_eq!(bios.reset().await.unwrap(), Changed::Yes);
     assert_eq!(ilo.at(PENDING, "/ProcVirtualization"), "Disabled");
     assert_eq!(bios.reset().await.unwrap(), Changed::Already);
+    // Asked for is not in force.
+    assert!(matches!(bios.outcome(&[]).await.unwrap(), Outcome::Failed(_)));
+    ilo.set(BIOS, &json!({"ProcVirtualization": "Disabled", "AdminPhone": ""}));
+    assert_eq!(bios.outcome(&[]).await.unwrap(), Outcome::Done);
+}
+
+#[tokio::test]
+async fn an_update_has_begun_before_it_can_be_done() {
+    const UPDATES: &str = "/rest/v1/Managers/1/UpdateService";
+    let ilo = gen9().await;
+    let update = bmc(&ilo).firmware_update.unwrap();
+    let url: url::Url = "http://10.0.0.1/ilo4.bin".parse().unwrap();
+    assert!(matches!(update.update("nic:1", &url).await, Err(BmcError::Unsupported { .. })));
+    // What is said of the update before this one is nothing about this one.
+    ilo.set(UPDATES, &json!({"State": "COMPLETED", "ProgressPercent": 100}));
+    let error = update.update("bmc", &url).await.unwrap_err();
+    assert!(matches!(error, BmcError::Timeout { .. }), "{error}");
+    assert_eq!(update.under_way().await.unwrap(), None);
+    let (begun, job) = tokio::join!(
+        async {
+            while ilo.count(&format!("POST {UPDATES}")) < 2 {
+                tokio::task::yield_now().await;
+            }
+            ilo.set(UPDATES, &json!({"State": "PROGRESSING", "ProgressPercent": 7}));
+        },
+        update.update("bmc", &url)
+    );
+    let (job, ()) = (job.unwrap().unwrap(), begun);
+    assert_eq!(update.progress(&job).await.unwrap(), Outcome::Pending(Some(7)));
+    assert_eq!(update.under_way().await.unwrap(), Some(job.clone()));
+    ilo.set(UPDATES, &json!({"State": "COMPLETED", "ProgressPercent": 100}));
+    assert_eq!(update.progress(&job).await.unwrap(), Outcome::Done);
 }
 
 #[tokio::test]
@@ -304,6 +343,24 @@ async fn inspection_joins_what_both_languages_know() {
     let expected = json!({"cpu_arch": "x86_64", "memory_mb": 65536, "cpus": 2, "local_gb": 930});
     assert_eq!(Value::Object(found.properties), expected);
     assert_eq!(found.inventory["interfaces"][0]["mac_address"], "38:63:bb:00:00:01");
+}
+
+#[tokio::test]
+async fn an_inspection_waits_until_the_self_test_has_looked_for_devices() {
+    let ilo = gen9().await;
+    ilo.set(SYSTEM, &json!({"Power": "On", "Memory": null, "Oem": {"Hp": {"PostState": "Reset"}}}));
+    let inventory = bmc(&ilo).inventory.unwrap();
+    ilo.instead("GET_EMBEDDED_HEALTH", 404, "", 1);
+    let (found, ()) = tokio::join!(inventory.look(), async {
+        while ilo.count(&format!("GET {SYSTEM}")) < 3 {
+            tokio::task::yield_now().await;
+        }
+        let memory = json!({"TotalSystemMemoryGB": 64});
+        ilo.set(SYSTEM, &json!({"Memory": memory, "Oem": {"Hp": {"PostState": "InPostDiscoveryComplete"}}}));
+    });
+    assert_eq!(found.unwrap().properties["memory_mb"], 65536);
+    ilo.set(SYSTEM, &json!({"Oem": {"Hp": {"PostState": "InPost"}}}));
+    assert!(matches!(bmc(&ilo).inventory.unwrap().look().await, Err(BmcError::Timeout { .. })));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use chrono::{TimeDelta, Utc};
 
 use super::{mock::SYSTEM, *};
 use crate::{
-    bmc::{Changed, NewVolume, Outcome},
+    bmc::{Changed, KeyChange, NewVolume, Outcome},
     node::BootMode,
 };
 
@@ -138,6 +138,74 @@ async fn volumes_are_made_once_and_removed() {
     let job = raid.create(&wanted).await.unwrap().unwrap();
     assert_eq!(mock.bodies(&format!("POST {VOLUMES}")).last().unwrap()["VolumeType"], "Mirrored");
     assert_eq!(raid.progress(&job).await.unwrap(), Outcome::Done);
+}
+
+#[tokio::test]
+async fn an_image_comes_from_the_named_place_and_in_time() {
+    let mock = with_update_service(json!({"MultipartHttpPushUri": "/redfish/v1/UpdateService/upload"})).await;
+    let other = Mock::start().await;
+    other.model().knobs.no_auth = true;
+    other.add(json!({"/secret": {"image": "internal"}}));
+    let to = format!("{}/secret", other.address);
+    let router = axum::Router::new()
+        .route("/moved", axum::routing::get(|| async move { axum::response::Redirect::temporary(&to) }))
+        .route("/silent", axum::routing::get(std::future::pending::<()>));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    for (path, reason) in [("moved", "307"), ("silent", "does not answer")] {
+        let url = format!("{server}/{path}").parse().unwrap();
+        let error = bmc(&mock).firmware_update.unwrap().update("bios", &url).await.unwrap_err().to_string();
+        assert!(error.contains(path) && error.contains(reason), "{error}");
+    }
+    assert!(mock.model().uploads.is_empty() && other.count("GET /secret") == 0);
+}
+
+#[tokio::test]
+async fn an_update_of_a_card_is_for_that_card_or_none() {
+    let action = "/redfish/v1/UpdateService/Actions/UpdateService.SimpleUpdate";
+    let mock = with_update_service(json!({"Actions": {"#UpdateService.SimpleUpdate": {"target": action}},
+        "FirmwareInventory": link("/redfish/v1/Fw")}))
+    .await;
+    mock.add(json!({"/redfish/v1/Fw": {"Members": [link("/redfish/v1/Fw/Nic"), link("/redfish/v1/Fw/Old")]},
+        "/redfish/v1/Fw/Nic": {"Id": "Nic", "RelatedItem": [link("/redfish/v1/Chassis/1/NetworkAdapters/DE07")]},
+        "/redfish/v1/Fw/Old": {"Id": "Old", "Updateable": false}}));
+    let update = bmc(&mock).firmware_update.unwrap();
+    let url = "http://192.0.2.9/nic.bin".parse().unwrap();
+    let post = format!("POST {action}");
+    for unknown in ["nic:typo", "nic:Old"] {
+        let error = update.update(unknown, &url).await.unwrap_err().to_string();
+        assert!(error.contains(unknown) && error.contains("it has Nic"), "{error}");
+    }
+    let refusal = |argument: &str| {
+        json!({"error": {"@Message.ExtendedInfo": [
+            {"MessageId": "Base.1.8.ActionParameterUnknown", "MessageArgs": ["SimpleUpdate", argument]}]}})
+    };
+    mock.instead(&post, 400, refusal("ImageURI"), 1);
+    assert!(update.update("nic:DE07", &url).await.is_err());
+    assert_eq!(mock.bodies(&post), [json!({"ImageURI": url, "Targets": ["/redfish/v1/Fw/Nic"]})]);
+    mock.instead(&post, 400, refusal("Targets"), 1);
+    update.update("nic:Nic", &url).await.unwrap();
+    assert_eq!(mock.bodies(&post)[2], json!({"ImageURI": url}));
+}
+
+#[tokio::test]
+async fn an_update_that_runs_is_found_by_its_request() {
+    let mock = with_update_service(json!({})).await;
+    mock.set("/redfish/v1/", "/Tasks", link("/redfish/v1/TaskService"));
+    let task = |target: &str, state: &str| json!({"TaskState": state, "Payload": {"TargetUri": target}});
+    let target = "/redfish/v1/UpdateService/Actions/UpdateService.SimpleUpdate";
+    mock.add(json!({
+        "/redfish/v1/TaskService": {"Tasks": link("/redfish/v1/Tasks")},
+        "/redfish/v1/Tasks": {"Members": [link("/redfish/v1/Tasks/1"), link("/redfish/v1/Tasks/2")]},
+        "/redfish/v1/Tasks/1": task(target, "Completed"),
+        "/redfish/v1/Tasks/2": task("/redfish/v1/Systems/1/Bios", "Running"),
+    }));
+    let update = || bmc(&mock).firmware_update.unwrap();
+    assert_eq!(update().under_way().await.unwrap(), None);
+    mock.add(json!({"/redfish/v1/Tasks/2": task(target, "Running")}));
+    let job = update().under_way().await.unwrap().unwrap();
+    assert_eq!(update().progress(&job).await.unwrap(), Outcome::Pending(None));
 }
 
 /// A volume beside those that were made by us.
@@ -290,6 +358,39 @@ async fn settings_are_checked_typed_and_followed_over_a_restart() {
     assert_eq!(why, "the property Cores does not go with the value of Fast.");
     mock.set(BIOS, "/Attributes/Cores", json!(16));
     assert_eq!(bios.outcome(&wanted).await.unwrap(), Outcome::Done);
+}
+
+#[tokio::test]
+async fn what_is_asked_for_already_is_not_asked_for_again() {
+    let mock = with_settings().await;
+    let action = json!({"#Bios.ResetBios": {"target": "/redfish/v1/reset"}});
+    mock.set(BIOS, "/Actions", action);
+    let bios = bmc(&mock).bios.unwrap();
+    assert_eq!(bios.reset().await.unwrap(), Changed::Yes);
+    mock.set(BIOS, "/ResetBiosToDefaultsPending", json!(true));
+    assert_eq!(bios.reset().await.unwrap(), Changed::Already);
+    assert_eq!(bios.outcome(&[]).await.unwrap(), Outcome::Pending(None));
+    mock.set(BIOS, "/ResetBiosToDefaultsPending", json!(false));
+    assert_eq!(bios.outcome(&[]).await.unwrap(), Outcome::Done);
+    assert_eq!(mock.count("POST /redfish/v1/reset"), 1);
+
+    let keys = "/redfish/v1/Systems/1/SecureBoot";
+    mock.set(keys, "/Actions", json!({"#SecureBoot.ResetKeys": {"target": "/redfish/v1/keys"}}));
+    mock.set(keys, "/SecureBootMode", json!("SetupMode"));
+    mock.set(keys, "/SecureBootDatabases", link("/redfish/v1/dbs"));
+    mock.add(json!({
+        "/redfish/v1/dbs": {"Members": [link("/redfish/v1/dbs/db"), link("/redfish/v1/dbs/dbDefault")]},
+        "/redfish/v1/dbs/db": {"Id": "db", "Certificates": link("/redfish/v1/certs")},
+        "/redfish/v1/dbs/dbDefault": {"Id": "dbDefault", "Certificates": link("/redfish/v1/more")},
+        "/redfish/v1/certs": {"Members": [link("/redfish/v1/certs/1")]},
+        "/redfish/v1/more": {"Members": [link("/redfish/v1/more/1")]},
+    }));
+    let secure_boot = bmc(&mock).secure_boot.unwrap();
+    assert_eq!(secure_boot.change_keys(KeyChange::Clear).await.unwrap(), Changed::Yes);
+    mock.set("/redfish/v1/certs", "/Members", json!([]));
+    assert_eq!(secure_boot.change_keys(KeyChange::Clear).await.unwrap(), Changed::Already);
+    assert_eq!(secure_boot.change_keys(KeyChange::ResetToDefault).await.unwrap(), Changed::Yes);
+    assert_eq!(mock.count("POST /redfish/v1/keys"), 2);
 }
 
 #[tokio::test]

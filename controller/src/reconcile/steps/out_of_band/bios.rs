@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{At, Started, Task, lacks};
 use crate::{
-    bmc::{BmcError, Changed, Job, Outcome},
+    bmc::{BiosSettings, BmcError, Changed, Job, Outcome},
     node::{Dictionary, Node},
     reconcile::error::Failure,
 };
@@ -21,10 +21,9 @@ const CHANGE: &str = "change the settings of its firmware";
 impl Task for Apply {
     async fn start(&self, _node: &mut Node, at: &At<'_>) -> Result<Started, Failure> {
         let bios = at.bmc.bios.as_ref().ok_or_else(|| lacks(CHANGE))?;
-        Ok(match bios.apply(&wanted(at.args)?).await? {
-            Changed::Already => Started::Done,
-            Changed::Yes => Started::Running { job: None, restart: true },
-        })
+        let wanted = wanted(at.args)?;
+        let changed = bios.apply(&wanted).await?;
+        started(&**bios, changed, &wanted).await
     }
 
     async fn look(&self, at: &At<'_>, _job: Option<&Job>) -> Result<Outcome, BmcError> {
@@ -37,16 +36,26 @@ impl Task for Apply {
 impl Task for Reset {
     async fn start(&self, _node: &mut Node, at: &At<'_>) -> Result<Started, Failure> {
         let bios = at.bmc.bios.as_ref().ok_or_else(|| lacks(CHANGE))?;
-        Ok(match bios.reset().await? {
-            Changed::Already => Started::Done,
-            Changed::Yes => Started::Running { job: None, restart: true },
-        })
+        let changed = bios.reset().await?;
+        started(&**bios, changed, &[]).await
     }
 
     async fn look(&self, at: &At<'_>, _job: Option<&Job>) -> Result<Outcome, BmcError> {
         let Some(bios) = &at.bmc.bios else { return Ok(Outcome::Failed(CHANGE.to_owned())) };
         bios.outcome(&[]).await
     }
+}
+
+/// What was asked for before, by us or by others, is in force only after a restart.
+async fn started(
+    bios: &dyn BiosSettings,
+    changed: Changed,
+    wanted: &[(String, Value)],
+) -> Result<Started, Failure> {
+    if changed == Changed::Already && bios.outcome(wanted).await? == Outcome::Done {
+        return Ok(Started::Done);
+    }
+    Ok(Started::Running { job: None, restart: true })
 }
 
 /// `settings`: a list of objects with `name` and `value`.

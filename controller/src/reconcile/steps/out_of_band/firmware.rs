@@ -1,17 +1,23 @@
 //! `firmware.update`: one component after the other.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use serde_json::Value;
+use tracing::warn;
 use url::Url;
 
 use super::{At, Started, Task, lacks};
 use crate::{
-    bmc::{BmcError, Job, Outcome},
+    bmc::{BmcError, FirmwareUpdate, Job, Outcome},
     node::{Dictionary, Node},
     reconcile::error::Failure,
 };
 
 pub(super) struct Update;
+
+/// Versions by component.
+type Versions = BTreeMap<String, String>;
 
 /// One of `settings`.
 struct Wanted<'a> {
@@ -21,10 +27,22 @@ struct Wanted<'a> {
 
 #[async_trait]
 impl Task for Update {
+    /// The versions before: they tell what an image was for, and whether an update was made that nobody watched.
+    async fn prepare(&self, _node: &Node, at: &At<'_>) -> Result<Value, Failure> {
+        wanted(at.args)?;
+        Ok(serde_json::to_value(versions(at).await.unwrap_or_else(|error| {
+            warn!(%error, "the versions of the firmware cannot be read");
+            Versions::new()
+        }))?)
+    }
+
     async fn start(&self, _node: &mut Node, at: &At<'_>) -> Result<Started, Failure> {
         let all = wanted(at.args)?;
         let update = at.bmc.firmware_update.as_ref().ok_or_else(|| lacks("update firmware"))?;
         let Some(wanted) = all.get(at.part) else { return Ok(Started::Done) };
+        if at.resumed {
+            return resumed(&**update, at, wanted.component).await;
+        }
         Ok(match update.update(wanted.component, &wanted.url).await? {
             None => Started::Done,
             job => Started::Running { job, restart: false },
@@ -32,10 +50,20 @@ impl Task for Update {
     }
 
     async fn look(&self, at: &At<'_>, job: Option<&Job>) -> Result<Outcome, BmcError> {
-        match (&at.bmc.firmware_update, job) {
-            (Some(update), Some(job)) => update.progress(job).await,
-            _ => Ok(Outcome::Failed("the BMC does not know the update any more".to_owned())),
+        let (Some(update), Some(job)) = (&at.bmc.firmware_update, job) else {
+            return Ok(Outcome::Failed("the BMC does not know the update any more".to_owned()));
+        };
+        let outcome = update.progress(job).await?;
+        if outcome != Outcome::Done {
+            return Ok(outcome);
         }
+        let now = match versions(at).await {
+            Err(error) if error.passing() => return Err(error),
+            versions => versions.unwrap_or_default(),
+        };
+        let all = wanted(at.args).unwrap_or_default();
+        let wrong = all.get(at.part).and_then(|wanted| of_another(wanted.component, &before(at), &now));
+        Ok(wrong.map_or(Outcome::Done, Outcome::Failed))
     }
 
     /// The BMC's own firmware needs no start of the machine.
@@ -46,6 +74,55 @@ impl Task for Update {
     fn parts(&self, args: &Dictionary) -> usize {
         args.get("settings").and_then(Value::as_array).map_or(0, Vec::len)
     }
+}
+
+/// Firmware that is written twice at a time may cost the machine: what may be under way is not asked for again.
+async fn resumed(update: &dyn FirmwareUpdate, at: &At<'_>, component: &str) -> Result<Started, Failure> {
+    let pause = at.cx.config.out_of_band_interval();
+    let look = || async { Ok::<_, BmcError>((update.under_way().await?, versions(at).await?)) };
+    let mut looked = look().await;
+    while looked.as_ref().is_err_and(BmcError::passing) {
+        tokio::time::sleep(pause).await;
+        looked = look().await;
+    }
+    let (job, now) = looked?;
+    if job.is_some() {
+        return Ok(Started::Running { job, restart: false });
+    }
+    let before = before(at);
+    if before.contains_key(component)
+        && now.contains_key(component)
+        && before.get(component) != now.get(component)
+    {
+        return Ok(Started::Done);
+    }
+    Err(Failure::Node(format!(
+        "the controller was restarted while it asked for the update of {component}, which may be under way: look at the \
+         BMC, then run the step again"
+    )))
+}
+
+async fn versions(at: &At<'_>) -> Result<Versions, BmcError> {
+    let Some(firmware) = &at.bmc.firmware else { return Ok(Versions::new()) };
+    let known = firmware.components().await?.into_iter();
+    Ok(known.filter_map(|one| Some((one.component, one.current_version?))).collect())
+}
+
+fn before(at: &At<'_>) -> Versions {
+    serde_json::from_value(at.plan.clone()).unwrap_or_default()
+}
+
+/// An image that changed something else than the component it was given for.
+fn of_another(component: &str, before: &Versions, now: &Versions) -> Option<String> {
+    let changed =
+        |name: &str| Some((before.get(name)?, now.get(name)?)).filter(|(before, now)| before != now);
+    if !before.contains_key(component) || changed(component).is_some() {
+        return None;
+    }
+    let (other, (old, new)) = before.keys().find_map(|name| Some((name, changed(name)?)))?;
+    Some(format!(
+        "the image for {component} was one for {other}, which it changed from version {old} to {new}"
+    ))
 }
 
 /// `settings`: a list of objects with `component` and `url`.
