@@ -232,6 +232,8 @@ impl Rooms {
             config_drives: config_drives.clone(),
             consoles,
             open_bmc,
+            sensor_data: config.sensor_data.clone(),
+            announcer: notifications.announcer(),
             config: conductor,
             hostname: hostname(),
             token_lifetime: Duration::from_secs(config.agents.token_lifetime.get().into()),

@@ -13,7 +13,7 @@ use std::{
 use serde::Deserialize;
 use toml::de::DeTable;
 
-use crate::{agents, api, bmc, boot, console, drivers, files, image, notify, reconcile, store};
+use crate::{agents, api, bmc, boot, console, drivers, files, image, notify, reconcile, sensors, store};
 
 const MAX_BYTES: u64 = 1024 * 1024;
 
@@ -49,6 +49,8 @@ pub struct Config {
     pub console: console::Config,
     /// The `[ilo]` section.
     pub ilo: drivers::IloConfig,
+    /// The `[sensor_data]` section.
+    pub sensor_data: sensors::Config,
     /// The `[notifications]` section.
     pub notifications: notify::Config,
 }
@@ -162,6 +164,7 @@ impl Default for Config {
             conductor: reconcile::Config::default(),
             console: console::Config::default(),
             ilo: drivers::IloConfig::default(),
+            sensor_data: sensors::Config::default(),
             notifications: notify::Config::default(),
         }
     }
@@ -173,6 +176,7 @@ impl Config {
         self.store.check().map_err(|error| error.to_string())?;
         self.api.check().map_err(|error| error.to_string())?;
         self.conductor.check().map_err(|error| error.to_string())?;
+        self.sensor_data.check().map_err(|error| error.to_string())?;
         self.notifications.check().map_err(|error| error.to_string())?;
         for (key, url) in
             [("url_for_bmcs", &self.files.url_for_bmcs), ("url_for_agents", &self.files.url_for_agents)]

@@ -14,6 +14,7 @@
 //! - [`api`]: the Ironic-compatible REST API. Never touches hardware.
 //! - [`store`]: the database. Knows nodes and their columns, and no rule about states.
 //! - [`notify`]: webhooks, from the outbox that the store writes with each change. Changes nothing else.
+//! - [`sensors`]: the newest readings of machines' sensors, as metrics and as notifications. Asks no BMC.
 //! - [`app`], [`config`]: put all of it together, from one file.
 //! - [`cli`]: the operator's command line, a client of the API.
 #![forbid(unsafe_code)]
@@ -33,4 +34,5 @@ pub mod image;
 pub mod node;
 pub mod notify;
 pub mod reconcile;
+pub mod sensors;
 pub mod store;

@@ -55,3 +55,39 @@ async fn a_hollow_machine_is_deployed() {
     controller.stop().await.unwrap();
     lab.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sensors_of_a_machine_reach_prometheus() {
+    let folder = tempfile::tempdir().unwrap();
+    let iso = folder.path().join("deploy.iso");
+    std::fs::write(&iso, hollow::deploy_iso().unwrap()).unwrap();
+    let lab = Lab::start(folder.path(), vec![MachineDefinition::hollow("node-1")]).await.unwrap();
+    let every_second =
+        "[sensor_data]\nsend_sensor_data = true\ninterval = 1\nenable_for_undeployed_nodes = true\n";
+    let mut controller = Controller::start_for_hollow(folder.path(), &iso, every_second).await.unwrap();
+    let api = controller.api();
+    let node = api.enroll(lab.machine("node-1"), json!({})).await.unwrap();
+    api.provision(&node, json!({"target": "manage"})).await.unwrap();
+    api.wait_for_state(&node, "manageable", WITHIN).await.unwrap();
+    let url = format!("{}/metrics", api.base());
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let seen = async {
+        loop {
+            let answer = client.get(&url).send().await.unwrap().error_for_status().unwrap();
+            let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+            let text = answer.text().await.unwrap();
+            if text.contains("baremetal_temperature_celsius{") {
+                break (kind, text);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let (kind, text) = tokio::time::timeout(WITHIN, seen).await.unwrap();
+    assert!(kind.starts_with("application/openmetrics-text; version=1.0.0"), "{kind}");
+    for metric in ["baremetal_temperature_celsius", "baremetal_power_watts", "baremetal_sensors_up"] {
+        let is_of_it = |line: &&str| line.starts_with(&format!("{metric}{{")) && line.contains(&node);
+        assert!(text.lines().any(|line| is_of_it(&line)), "{metric} in {text}");
+    }
+    controller.stop().await.unwrap();
+    lab.stop().await;
+}

@@ -40,10 +40,11 @@ pub(super) async fn negotiate_version(mut request: Request, next: Next) -> Respo
     response
 }
 
-/// `/nodes/`, `/v1/nodes` and `/v1/nodes/` are the same.
+/// `/nodes/`, `/v1/nodes` and `/v1/nodes/` are the same. What Prometheus scrapes is of no version.
 pub(super) fn canonical(path: &str) -> Cow<'_, str> {
     match path.trim_end_matches('/') {
         "" => "/".into(),
+        path @ "/metrics" => path.into(),
         path if path == "/v1" || path.starts_with("/v1/") => path.into(),
         path => format!("/v1{path}").into(),
     }

@@ -17,6 +17,7 @@ mod links;
 mod listener;
 mod logs;
 mod mask;
+mod metrics;
 mod node_children;
 mod node_hardware;
 mod node_management;
@@ -235,6 +236,7 @@ pub fn router(state: State) -> Router {
         .merge(shards::routes())
         .merge(events::routes())
         .merge(quirks::routes())
+        .merge(metrics::routes())
         .route_layer(middleware::from_fn_with_state(state.clone(), access::guard))
         .fallback(|| async { error::ApiError::no_such_path().into_response() })
         .method_not_allowed_fallback(|| async { error::ApiError::method_not_allowed().into_response() })

@@ -11,9 +11,10 @@ pub mod queue;
 pub mod quirks;
 pub mod redfish;
 
-use std::sync::Arc;
+use std::{net::Ipv6Addr, sync::Arc};
 
 use bessemer_proto::ids::NodeId;
+use url::Url;
 
 use crate::node::Node;
 pub use capability::*;
@@ -105,6 +106,25 @@ pub fn open(node: &Node) -> Result<Bmc, BmcError> {
         "manual-management" => Ok(Bmc::only_power(fake::open(node)?.power)),
         other => Err(BmcError::DriverInfo(format!("driver \"{other}\" has no BMC"))),
     }
+}
+
+/// The host of a node's BMC as `driver_info` has it; `None` when there is none.
+#[must_use]
+pub fn host(node: &Node) -> Option<String> {
+    let key = match node.driver.as_str() {
+        "ipmi" => "ipmi_address",
+        "redfish" => "redfish_address",
+        "ilo" => "ilo_address",
+        _ => return None,
+    };
+    let address = node.driver_info.get(key)?.as_str()?.trim();
+    let url = match address.contains("://") {
+        true => Url::parse(address),
+        // A bare IPv6 address is none of a URL.
+        false if address.parse::<Ipv6Addr>().is_ok() => return Some(address.to_owned()),
+        false => Url::parse(&format!("https://{address}")),
+    };
+    Some(url.ok()?.host_str()?.trim_matches(['[', ']']).to_owned())
 }
 
 /// Forgets what is remembered of a node that is no more.

@@ -8,7 +8,7 @@ use serde::{
 use toml::de::DeTable;
 
 use super::Config;
-use crate::{agents, api, bmc, boot, console, drivers, files, image, notify, reconcile, store};
+use crate::{agents, api, bmc, boot, console, drivers, files, image, notify, reconcile, sensors, store};
 
 /// Says which keys a section has.
 type Keys = fn() -> &'static [&'static str];
@@ -26,6 +26,7 @@ pub(super) const SECTIONS: &[(&str, Keys)] = &[
     ("conductor", keys_of::<reconcile::Config>),
     ("console", keys_of::<console::Config>),
     ("ilo", keys_of::<drivers::IloConfig>),
+    ("sensor_data", keys_of::<sensors::Config>),
     ("notifications", keys_of::<notify::Config>),
 ];
 

@@ -92,6 +92,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("conductor", include_str!("../reconcile/config.rs")),
     ("console", include_str!("../console/mod.rs")),
     ("ilo", include_str!("../drivers/config.rs")),
+    ("sensor_data", include_str!("../sensors/config.rs")),
     ("notifications", include_str!("../notify/config.rs")),
 ];
 

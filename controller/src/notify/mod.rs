@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use bessemer_proto::ids::NodeId;
 use chrono::Utc;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
@@ -78,7 +79,15 @@ pub enum NotifyError {
 pub struct Notifications {
     tasks: TaskTracker,
     stop: CancellationToken,
+    announcer: Announcer,
 }
+
+/// Makes messages of what is no change of a node; the default makes none.
+#[derive(Clone, Debug, Default)]
+pub struct Announcer(Arc<[Wanted]>);
+
+/// A receiver, what the database calls it, and how to tell its sender of news.
+type Wanted = (Webhook, String, News);
 
 /// Tells the senders that there may be something to send.
 type News = Arc<Notify>;
@@ -116,10 +125,18 @@ impl Notifications {
             wanted.push((webhook.clone(), name, news));
         }
         tasks.close();
-        if !wanted.is_empty() {
-            store.announce(Arc::new(move |node, event| messages(&wanted, node, event)));
+        let announcer = Announcer(wanted.into());
+        if !announcer.0.is_empty() {
+            let announcer = announcer.clone();
+            store.announce(Arc::new(move |node, event| announcer.messages(node, event)));
         }
-        Ok(Self { tasks, stop })
+        Ok(Self { tasks, stop, announcer })
+    }
+
+    /// For what is no change of a node.
+    #[must_use]
+    pub fn announcer(&self) -> Announcer {
+        self.announcer.clone()
     }
 
     /// Ends what is being sent.
@@ -129,29 +146,34 @@ impl Notifications {
     }
 }
 
-/// Called inside a transaction: quick, and no I/O.
-fn messages(wanted: &[(Webhook, String, News)], node: &Node, event: &HistoryEvent) -> Vec<Message> {
-    let kind = payload::kind_of(event);
-    let receivers: Vec<_> = wanted.iter().filter(|(webhook, ..)| webhook.wants(&kind)).collect();
-    if receivers.is_empty() {
-        return Vec::new();
-    }
-    let body = payload::body_of(&kind, node, event).to_string();
-    receivers
-        .into_iter()
-        .map(|(_, name, news)| {
-            // Before it is committed: the sender waits a moment before it looks.
-            news.notify_one();
-            Message {
-                id: Uuid::new_v4(),
-                receiver: name.clone(),
-                node: node.uuid,
-                created: Utc::now(),
-                body: body.clone(),
-                attempts: 0,
-            }
+impl Announcer {
+    /// Called inside a transaction: quick, and no I/O.
+    fn messages(&self, node: &Node, event: &HistoryEvent) -> Vec<Message> {
+        let kind = payload::kind_of(event);
+        let mut body = None;
+        self.to_each(&kind, node.uuid, |_| {
+            body.get_or_insert_with(|| payload::body_of(&kind, node, event).to_string()).clone()
         })
-        .collect()
+    }
+
+    /// A message to each receiver that wants those of type `kind`; `body` is made of the message's id.
+    pub(crate) fn to_each(
+        &self,
+        kind: &str,
+        node: NodeId,
+        mut body: impl FnMut(Uuid) -> String,
+    ) -> Vec<Message> {
+        let receivers = self.0.iter().filter(|(webhook, ..)| webhook.wants(kind));
+        receivers
+            .map(|(_, name, news)| {
+                // Before it is committed: the sender waits a moment before it looks.
+                news.notify_one();
+                let id = Uuid::new_v4();
+                let (receiver, created) = (name.clone(), Utc::now());
+                Message { id, receiver, node, created, body: body(id), attempts: 0 }
+            })
+            .collect()
+    }
 }
 
 /// What the database calls a receiver: not its URL, which may hold a secret.

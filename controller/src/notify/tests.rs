@@ -6,7 +6,7 @@ use axum::{Router, extract::State, routing::post};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::HeaderMap;
 use ring::hmac;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::mpsc};
 
@@ -300,4 +300,45 @@ fn name_of_url(url: &str) -> String {
         events: Vec::new(),
         ca_file: None,
     })
+}
+
+#[tokio::test]
+async fn of_sensors_only_the_newest_waits_and_it_takes_nobody_elses_place() {
+    let mut world = World::new().await;
+    let (mut inbox, gone) = (Inbox::open().await, "http://127.0.0.1:1/");
+    let webhooks = [inbox.url.as_str(), gone].map(|url| Webhook {
+        url: url.parse().unwrap(),
+        secret_file: "secret".into(),
+        events: vec!["hardware.*".into(), "node.*".into()],
+        ca_file: None,
+    });
+    let config = Config { webhooks: webhooks.into(), timeout: 2, ..Config::default() };
+    let folder = world.folder.path().to_owned();
+    let sending = Notifications::start(&config, &world.store, |path| folder.join(path)).await.unwrap();
+    world.moves(ProvisionState::Manageable).await;
+    let (kind, node) = ("hardware.redfish.metrics.update", world.node.uuid);
+    for reading in 1..=3 {
+        let messages =
+            sending.announcer().to_each(kind, node, |id| json!({"id": id, "reading": reading}).to_string());
+        assert_eq!(messages.len(), 2);
+        world.store.leave_newest("sensors", messages).await.unwrap();
+    }
+    let waiting = world.waiting(&name_of_url(gone)).await;
+    let bodies: Vec<Value> = waiting.iter().map(|one| serde_json::from_str(&one.body).unwrap()).collect();
+    assert_eq!(bodies.len(), 2, "{bodies:?}");
+    assert_eq!(
+        (&bodies[0]["type"], &bodies[1]["reading"]),
+        (&json!("node.provision_state.changed"), &json!(3))
+    );
+    assert_eq!(bodies[1]["id"], json!(waiting[1].id));
+    assert_eq!(inbox.next().await.1["type"], "node.provision_state.changed");
+    let last = loop {
+        let body = inbox.next().await.1;
+        if body["reading"] == 3 {
+            break body;
+        }
+    };
+    assert!(last["id"].is_string());
+    assert!(sending.announcer().to_each("other", node, |_| String::new()).is_empty());
+    sending.stop().await;
 }

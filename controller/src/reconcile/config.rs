@@ -58,6 +58,9 @@ pub struct Config {
     pub sync_power_state_interval: u32,
     /// How many BMCs are asked for their power state at the same moment. Default 8.
     pub sync_power_state_workers: u32,
+    /// How many BMCs of one subnet (/24 of IPv4, /64 of IPv6) are asked at the same moment, for power states and for
+    /// sensors: one that is cut off must not hold up all others. Default 4.
+    pub bmc_polls_per_subnet: u32,
     /// How often in a row a power state may be wrong or unreadable; then the node is in maintenance, with the fault
     /// `power failure`. Default 3.
     pub power_state_sync_max_retries: u32,
@@ -113,6 +116,7 @@ impl Default for Config {
             agent_debug: false,
             sync_power_state_interval: 120,
             sync_power_state_workers: 8,
+            bmc_polls_per_subnet: 4,
             power_state_sync_max_retries: 3,
             force_power_state_during_sync: true,
             power_failure_recovery_interval: 300,
@@ -142,6 +146,7 @@ impl Config {
             ("max_concurrent_deploy", self.max_concurrent_deploy),
             ("max_concurrent_clean", self.max_concurrent_clean),
             ("sync_power_state_workers", self.sync_power_state_workers),
+            ("bmc_polls_per_subnet", self.bmc_polls_per_subnet),
         ];
         numbers
             .into_iter()

@@ -20,6 +20,8 @@ use crate::{
     console::Consoles,
     image::Images,
     node::Node,
+    notify::Announcer,
+    sensors,
     store::Store,
 };
 
@@ -36,6 +38,10 @@ pub(crate) struct Context {
     pub(crate) consoles: Consoles,
     pub(crate) open_bmc: OpenBmc,
     pub(crate) config: Config,
+    pub(crate) sensor_data: sensors::Config,
+    pub(crate) announcer: Announcer,
+    /// The newest readings of sensors.
+    pub(crate) sensors: sensors::Board,
     pub(crate) hostname: String,
     pub(crate) token_lifetime: Duration,
     pub(crate) started: DateTime<Utc>,

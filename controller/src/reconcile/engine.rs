@@ -30,6 +30,8 @@ use crate::{
     console::Consoles,
     image::Images,
     node::ProvisionState,
+    notify::Announcer,
+    sensors,
     store::{HistoryEvent, NodeFilter, Store, StoreError},
 };
 
@@ -49,6 +51,10 @@ pub struct Deps {
     pub consoles: Consoles,
     /// How to reach BMCs.
     pub open_bmc: OpenBmc,
+    /// `[sensor_data]`.
+    pub sensor_data: sensors::Config,
+    /// Whom notifications go to.
+    pub announcer: Announcer,
     /// `[conductor]`.
     pub config: Config,
     /// This controller's name, shown in `reservation`.
@@ -102,6 +108,9 @@ impl Engine {
             consoles: deps.consoles,
             open_bmc: deps.open_bmc,
             config: deps.config,
+            sensor_data: deps.sensor_data,
+            announcer: deps.announcer,
+            sensors: sensors::Board::default(),
             hostname: deps.hostname,
             token_lifetime: deps.token_lifetime,
             started: Utc::now(),
@@ -126,6 +135,12 @@ impl Engine {
         engine.resume_changes().await?;
         engine.resume_consoles();
         Ok(engine)
+    }
+
+    /// Sensors of machines and the traffic with BMCs, as Prometheus scrapes them.
+    pub fn metrics(&self) -> Result<String, std::fmt::Error> {
+        let cx = &self.inner.cx;
+        sensors::exposition(&cx.sensors, cx.sensor_data.interval())
     }
 
     /// A handle whose requests are of that one.

@@ -129,17 +129,31 @@ impl Store {
     /// The statements that go with the line of history.
     pub(super) fn message_lines(&self, node: &Node, event: &HistoryEvent) -> Vec<Sql> {
         let Some(announce) = self.inner.announce.get() else { return Vec::new() };
-        let insert = "INSERT INTO outbox (id, receiver, node, created, body) VALUES ($1, $2, $3, $4, $5)";
-        announce(node, event)
-            .into_iter()
-            .map(|message| {
-                Sql::new(insert)
-                    .with(message.id.to_string())
-                    .with(message.receiver)
-                    .with(message.node.to_string())
-                    .with(message.created.timestamp_micros())
-                    .with(message.body)
-            })
-            .collect()
+        announce(node, event).into_iter().map(|message| insert(message, "")).collect()
     }
+
+    /// Leaves messages of a subject of which only the newest is worth sending: each replaces those about the same node
+    /// that still wait.
+    pub async fn leave_newest(&self, topic: &str, messages: Vec<Message>) -> Result<(), StoreError> {
+        let mut statements = Vec::with_capacity(messages.len() * 2);
+        for message in messages {
+            let old = Sql::new("DELETE FROM outbox WHERE receiver = $1 AND node = $2 AND topic = $3");
+            statements.push(old.with(message.receiver.as_str()).with(message.node.to_string()).with(topic));
+            statements.push(insert(message, topic));
+        }
+        if statements.is_empty() {
+            return Ok(());
+        }
+        self.inner.db.write("leave messages", &statements).await.map(drop)
+    }
+}
+
+fn insert(message: Message, topic: &str) -> Sql {
+    Sql::new("INSERT INTO outbox (id, receiver, node, created, body, topic) VALUES ($1, $2, $3, $4, $5, $6)")
+        .with(message.id.to_string())
+        .with(message.receiver)
+        .with(message.node.to_string())
+        .with(message.created.timestamp_micros())
+        .with(message.body)
+        .with(topic)
 }

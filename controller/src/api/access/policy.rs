@@ -133,6 +133,7 @@ pub(in crate::api) const RULES: &[(&str, Rule)] = &[
     ("baremetal:node:vendor_passthru", ADMIN_ONLY),
     // Not Ironic's: the log of a node's agents tells of its owner's hardware.
     ("bessemer:node:logs:get", OWNER_READS),
+    ("bessemer:metrics:get", SYSTEM_READS),
     ("bessemer:bmc:quirks:get", SYSTEM_READS),
     ("bessemer:bmc:quirks:reload", ADMIN_ONLY),
     ("baremetal:port:list", LISTS),

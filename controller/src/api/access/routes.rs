@@ -188,6 +188,7 @@ pub(in crate::api) const ROUTES: &[Route] = &[
     route("PUT", "/v1/drivers/{driver}/vendor_passthru/{method}", "baremetal:driver:vendor_passthru", System, 200, 1, "Calls a vendor method"),
     route("PATCH", "/v1/drivers/{driver}/vendor_passthru/{method}", "baremetal:driver:vendor_passthru", System, 200, 1, "Calls a vendor method"),
     route("DELETE", "/v1/drivers/{driver}/vendor_passthru/{method}", "baremetal:driver:vendor_passthru", System, 200, 1, "Calls a vendor method"),
+    route("GET", "/metrics", "bessemer:metrics:get", System, 200, 1, "Sensors of machines and traffic with BMCs, for Prometheus"),
     route("GET", "/v1/bmc/quirks", "bessemer:bmc:quirks:get", System, 200, 1, "Rules about BMCs that differ from their standard"),
     route("PUT", "/v1/bmc/quirks", "bessemer:bmc:quirks:reload", System, 200, 1, "Reads the folder of such rules again"),
     route("GET", "/v1/conductors", "baremetal:conductor:get", System, 200, 49, "Controllers"),

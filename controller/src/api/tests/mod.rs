@@ -88,6 +88,8 @@ impl Controller {
                 Arc::new(bmc::open),
             ),
             open_bmc: Arc::new(bmc::open),
+            sensor_data: crate::sensors::Config::default(),
+            announcer: crate::notify::Announcer::default(),
             config: conductor,
             hostname: "localhost.localdomain".into(),
             token_lifetime: std::time::Duration::from_secs(60),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Changed;
 use crate::{
@@ -85,7 +85,7 @@ pub struct Indicator {
 }
 
 /// What a sensor measures; Ironic's names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum SensorKind {
     /// Temperatures.
     Temperature,
@@ -99,6 +99,21 @@ pub enum SensorKind {
     Voltage,
     /// Currents.
     Current,
+}
+
+impl SensorKind {
+    /// Ironic's name of it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Temperature => "Temperature",
+            Self::Fan => "Fan",
+            Self::Power => "Power",
+            Self::Drive => "Drive",
+            Self::Voltage => "Voltage",
+            Self::Current => "Current",
+        }
+    }
 }
 
 /// One sensor, as it is now.

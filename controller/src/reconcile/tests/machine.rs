@@ -16,7 +16,7 @@ use super::{agent, works::Works};
 use crate::{
     bmc::{
         Bmc, BmcError, BootDevice, BootModeControl, BootSource, Changed, KeyChange, Manager, MediaKind,
-        MediaSlot, Power, PowerAction, SecureBoot, VirtualMedia,
+        MediaSlot, Power, PowerAction, SecureBoot, Sensor, SensorKind, Sensors, VirtualMedia,
     },
     node::{BootMode, PowerState},
 };
@@ -104,6 +104,7 @@ impl Machine {
             firmware_update: Some(machine.clone()),
             raid: Some(machine.clone()),
             inventory: Some(machine.clone()),
+            sensors: Some(machine.clone()),
             ..Bmc::only_power(machine)
         }
     }
@@ -197,6 +198,27 @@ impl Power for Machine {
             what: wanted.to_string(),
             seconds: within.as_secs(),
         })
+    }
+}
+
+#[async_trait]
+impl Sensors for Machine {
+    /// Asked all the time: not noted as asked.
+    async fn sensors(&self) -> Result<Vec<Sensor>, BmcError> {
+        if self.lock().broken == Some("read sensors") {
+            let (address, what) = ("bmc.test".into(), "read sensors".into());
+            return Err(BmcError::Timeout { address, what, seconds: 1 });
+        }
+        Ok(vec![Sensor {
+            kind: SensorKind::Temperature,
+            id: "0@Chassis".into(),
+            name: "Inlet".into(),
+            reading: Some(21.5),
+            unit: "Celsius",
+            state: None,
+            health: None,
+            more: [].into(),
+        }])
     }
 }
 

@@ -220,6 +220,8 @@ impl Life {
                 Arc::clone(&open_bmc),
             ),
             open_bmc,
+            sensor_data: crate::sensors::Config { send_sensor_data: true, interval: 1, ..Default::default() },
+            announcer: crate::notify::Announcer::default(),
             config: config.clone(),
             hostname: "controller-1".into(),
             token_lifetime: Duration::from_secs(60),

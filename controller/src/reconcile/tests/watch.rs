@@ -104,3 +104,37 @@ async fn maintenance_of_an_operator_is_not_ended_by_a_good_answer() {
     world.until(other, |node| !node.maintenance).await;
     assert!(world.node(id).await.maintenance);
 }
+
+#[tokio::test]
+async fn sensors_are_read_where_there_is_an_instance_and_a_failure_is_told() {
+    let world = watched(|config| config.sync_power_state_interval = 0).await;
+    let (id, empty) = (world.active().await, world.available().await);
+    world
+        .engine
+        .edit(empty, |node| {
+            node.instance_uuid = None;
+            Ok(())
+        })
+        .await
+        .unwrap();
+    let line = |metric: &str, id: NodeId| {
+        let text = world.engine.metrics().unwrap();
+        let is_wanted =
+            |line: &&str| line.starts_with(&format!("{metric}{{")) && line.contains(&id.to_string());
+        text.lines().find(is_wanted).map(str::to_owned)
+    };
+    let until = async |metric: &str, value: &str| {
+        let seen = async {
+            while !line(metric, id).is_some_and(|line| line.ends_with(value)) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), seen).await.unwrap();
+    };
+    until("baremetal_temperature_celsius", " 21.5").await;
+    until("baremetal_sensors_up", " 1").await;
+    assert_eq!(line("baremetal_sensors_up", empty), None);
+    world.machine.lock().broken = Some("read sensors");
+    until("baremetal_sensors_up", " 0").await;
+    assert!(line("baremetal_temperature_celsius", id).is_some(), "what was read is not yet stale");
+}

@@ -3,9 +3,11 @@
 
 mod decide;
 mod power;
+mod sensors;
+mod turns;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     future::Future,
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
@@ -15,14 +17,17 @@ use std::{
 use bessemer_proto::ids::NodeId;
 use futures_util::FutureExt as _;
 use tokio::{
-    sync::Semaphore,
     task::JoinSet,
     time::{Instant, MissedTickBehavior},
 };
 use tracing::{error, warn};
 
+use self::turns::Turns;
 use super::{engine::Inner, error::sentence, process::panic_text};
-use crate::store::{NodeFilter, StoreError};
+use crate::{
+    bmc,
+    store::{NodeFilter, StoreError},
+};
 
 /// How often in a row something was wrong with a node. Lost at a restart, as in Ironic.
 #[derive(Default)]
@@ -36,7 +41,8 @@ pub(super) fn start(inner: &Arc<Inner>) {
         let looked = Arc::clone(inner);
         inner.tasks.spawn(until_stopped(Arc::clone(inner), async move {
             let filter = NodeFilter { maintenance: Some(false), ..NodeFilter::default() };
-            every(&looked, period, filter, |inner, node| {
+            let turns = turns(&looked, looked.cx.config.sync_power_state_workers);
+            every(&looked, period, filter, turns, |inner, node| {
                 let failures = Arc::clone(&failures);
                 async move { power::watch(&inner, node, &failures).await }
             })
@@ -47,10 +53,36 @@ pub(super) fn start(inner: &Arc<Inner>) {
         let looked = Arc::clone(inner);
         inner.tasks.spawn(until_stopped(Arc::clone(inner), async move {
             let filter = NodeFilter { maintenance: Some(true), ..NodeFilter::default() };
-            every(&looked, period, filter, |inner, node| async move { power::recover(&inner, node).await })
-                .await;
+            let turns = turns(&looked, looked.cx.config.sync_power_state_workers);
+            every(
+                &looked,
+                period,
+                filter,
+                turns,
+                |inner, node| async move { power::recover(&inner, node).await },
+            )
+            .await;
         }));
     }
+    if inner.cx.sensor_data.send_sensor_data {
+        let looked = Arc::clone(inner);
+        inner.tasks.spawn(until_stopped(Arc::clone(inner), async move {
+            let (period, filter) = (looked.cx.sensor_data.interval(), NodeFilter::default());
+            let turns = turns(&looked, looked.cx.sensor_data.workers);
+            every(
+                &looked,
+                period,
+                filter,
+                turns,
+                |inner, node| async move { sensors::watch(&inner, node).await },
+            )
+            .await;
+        }));
+    }
+}
+
+fn turns(inner: &Inner, workers: u32) -> Arc<Turns> {
+    Arc::new(Turns::new(workers, inner.cx.config.bmc_polls_per_subnet))
 }
 
 fn period(seconds: u32) -> Option<Duration> {
@@ -64,19 +96,20 @@ async fn until_stopped(inner: Arc<Inner>, work: impl Future<Output = ()>) {
     }
 }
 
-/// Looks at the nodes once in each period: each at its own moment of it, only a few at once.
+/// Looks at the nodes once in each period, each at its own moment of it; at one that is still looked at, not again.
 async fn every<F>(
     inner: &Arc<Inner>,
     period: Duration,
     filter: NodeFilter,
+    turns: Arc<Turns>,
     look: impl Fn(Arc<Inner>, NodeId) -> F,
 ) where
     F: Future<Output = Result<(), StoreError>> + Send + 'static,
 {
-    let slots = Arc::new(Semaphore::new(inner.cx.config.sync_power_state_workers as usize));
     // The first look a period after the start: agents and BMCs have time to come back.
     let mut ticks = tokio::time::interval_at(Instant::now() + period, period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut looks, mut busy) = (JoinSet::new(), HashSet::new());
     loop {
         let start = ticks.tick().await;
         let mut nodes = match inner.cx.store.node_ids(&filter).await {
@@ -87,22 +120,29 @@ async fn every<F>(
             }
         };
         nodes.sort_by_cached_key(|node| decide::offset(*node, period));
-        let mut looks = JoinSet::new();
         for node in nodes {
             tokio::time::sleep_until(start + decide::offset(node, period)).await;
-            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-            let work = look(Arc::clone(inner), node);
+            while let Some(Ok(done)) = looks.try_join_next() {
+                busy.remove(&done);
+            }
+            if !busy.insert(node) {
+                continue;
+            }
+            let (work, turns, inner) = (look(Arc::clone(inner), node), Arc::clone(&turns), Arc::clone(inner));
             looks.spawn(async move {
+                let work = async {
+                    let host = bmc::host(&inner.cx.store.node(&node.to_string()).await?);
+                    let _turn = turns.turn(host.as_deref()).await;
+                    work.await
+                };
                 match AssertUnwindSafe(work).catch_unwind().await {
                     Ok(Ok(()) | Err(StoreError::NotFound { .. })) => {}
                     Ok(Err(error)) => warn!(%node, error = sentence(&error), "a node could not be watched"),
                     Err(panic) => error!(%node, panic = panic_text(&*panic), "watching a node panicked"),
                 }
-                drop(slot);
+                node
             });
-            while looks.try_join_next().is_some() {}
         }
-        while looks.join_next().await.is_some() {}
     }
 }
 
