@@ -69,7 +69,8 @@ impl Console {
     async fn url(&self, client: &Client) -> anyhow::Result<Url> {
         let path = ["nodes", &self.node, "states", "console"];
         let mut console = client.get(&path, &[]).await?;
-        if console["console_enabled"] != true {
+        // Enabled and without a URL: whoever enables it again is told why.
+        if console["console_enabled"] != true || !console["console_info"]["url"].is_string() {
             client.put(&path, &json!({"enabled": true})).await?;
             console = client.get(&path, &[]).await?;
         }
@@ -106,14 +107,14 @@ async fn talk(
             keys = next(&mut typed) => match keys {
                 // The end of a file that is typed; what the machine answers is still shown.
                 None => typed = None,
-                Some(keys) => match escape.pass(&keys) {
-                    Typed::Keys(keys) => {
-                        if !keys.is_empty() {
+                Some(keys) => for typed in escape.pass(&keys) {
+                    match typed {
+                        Typed::Keys(keys) => {
                             socket.send(Message::Binary(keys.into())).await.context("the connection broke")?;
                         }
+                        Typed::Help => note("~. ends it   ~~ types ~   ~? this"),
+                        Typed::End => return Ok(()),
                     }
-                    Typed::Help => note("~. ends it   ~~ types ~   ~? this"),
-                    Typed::End => return Ok(()),
                 },
             },
         }
