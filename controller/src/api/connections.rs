@@ -38,6 +38,9 @@ pub(super) struct Place {
     _of_all: OwnedSemaphorePermit,
 }
 
+/// A place as requests of its connection have it: whoever goes on with the connection keeps it.
+pub(super) type Held = Arc<Place>;
+
 /// Why a connection is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Full {

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::{
         Path, State as Extract, WebSocketUpgrade,
         ws::{Message, WebSocket, rejection::WebSocketUpgradeRejection},
@@ -20,7 +20,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, timeout};
 
-use super::{State, error::ApiError, links::Context, query::Query};
+use super::{State, connections::Held, error::ApiError, links::Context, query::Query};
 use crate::{
     console::{ConsoleError, Seen, State as ConsoleState, Watcher},
     node::Node,
@@ -63,6 +63,7 @@ async fn attach(
     Extract(state): Extract<State>,
     Path(ident): Path<String>,
     mut query: Query,
+    held: Option<Extension<Held>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let ticket = query.text("ticket").unwrap_or_default();
@@ -72,10 +73,13 @@ async fn attach(
     let node = state.store.node(&ident).await.map_err(|_| refused(&ConsoleError::Ticket))?;
     let watcher = state.engine.consoles().admit(node.uuid, &ticket).map_err(|error| refused(&error))?;
     tracing::info!(node = %node.uuid, "somebody watches a console");
-    Ok(upgrade
-        .max_message_size(MAX_MESSAGE)
-        .max_frame_size(MAX_MESSAGE)
-        .on_upgrade(move |socket| talk(socket, watcher)))
+    Ok(upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE).on_upgrade(
+        move |socket| async move {
+            talk(socket, watcher).await;
+            // It was one of the client's connections until now.
+            drop(held);
+        },
+    ))
 }
 
 fn refused(error: &ConsoleError) -> ApiError {
@@ -91,6 +95,8 @@ fn refused(error: &ConsoleError) -> ApiError {
 async fn talk(mut socket: WebSocket, mut watcher: Watcher) {
     let (tail, now) = watcher.greet();
     let mut ended = !(say(&mut socket, &json!(now)).await && show(&mut socket, tail).await);
+    // Closed since the ticket was taken: nothing comes any more.
+    ended |= now == ConsoleState::Closed;
     let mut ping = tokio::time::interval(PING);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut silent, mut was_refused) = (0, false);
@@ -100,6 +106,9 @@ async fn talk(mut socket: WebSocket, mut watcher: Watcher) {
                 Some(Seen::Shown(bytes)) => !show(&mut socket, bytes).await,
                 Some(Seen::Skipped(pieces)) => {
                     !say(&mut socket, &json!({"status": "skipped", "pieces": pieces})).await
+                }
+                Some(Seen::Refused(reason)) => {
+                    !say(&mut socket, &json!({"status": "refused", "reason": reason})).await
                 }
                 Some(Seen::State(now)) => {
                     !say(&mut socket, &json!(now)).await || now == ConsoleState::Closed

@@ -27,7 +27,7 @@ use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
 use super::{
-    connections::{Full, Impatient, Places},
+    connections::{Full, Held, Impatient, Places},
     tls::Certificate,
 };
 
@@ -82,8 +82,7 @@ pub async fn serve(
             Ok(place) => {
                 let (door, watcher) = (Arc::clone(&door), graceful.watcher());
                 tokio::spawn(async move {
-                    door.receive(tcp, address, watcher).await;
-                    drop(place);
+                    door.receive(tcp, address, Arc::new(place), watcher).await;
                 });
             }
             Err(full) if said.is_due() => match full {
@@ -126,15 +125,15 @@ struct Door {
 // === impl Door ===
 
 impl Door {
-    async fn receive(&self, tcp: TcpStream, address: SocketAddr, watcher: Watcher) {
+    async fn receive(&self, tcp: TcpStream, address: SocketAddr, place: Held, watcher: Watcher) {
         tcp.set_nodelay(true).ok();
         let Some(certificate) = &self.certificate else {
-            return self.talk(tcp, address, watcher).await;
+            return self.talk(tcp, address, place, watcher).await;
         };
         let handshake = TlsAcceptor::from(certificate.current()).accept(tcp);
         let within = tokio::time::timeout(HANDSHAKE_WITHIN, handshake);
         match self.stop.run_until_cancelled(within).await {
-            Some(Ok(Ok(tls))) => self.talk(tls, address, watcher).await,
+            Some(Ok(Ok(tls))) => self.talk(tls, address, place, watcher).await,
             Some(Ok(Err(error))) => debug!(%address, %error, "TLS handshake failed"),
             Some(Err(_)) => debug!(%address, "TLS handshake took too long"),
             None => {}
@@ -145,6 +144,7 @@ impl Door {
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         address: SocketAddr,
+        place: Held,
         watcher: Watcher,
     ) {
         let asked = Arc::new(AtomicBool::new(false));
@@ -152,6 +152,7 @@ impl Door {
         let service = service_fn(|mut request: http::Request<Incoming>| {
             asked.store(true, Relaxed);
             request.extensions_mut().insert(Peer { address });
+            request.extensions_mut().insert(Arc::clone(&place));
             self.router.clone().oneshot(request.map(Body::new))
         });
         let connection = http1::Builder::new()

@@ -115,6 +115,13 @@ impl NodePatch {
                 before.uuid
             )));
         }
+        if before.interfaces.get("console") != after.interfaces.get("console") && before.console_enabled {
+            return Err(ApiError::conflict(format!(
+                "Node {} can not update the console interface while the console is enabled. Please stop the console \
+                 first.",
+                before.uuid
+            )));
+        }
         let redrivable = REDRIVABLE.contains(&before.provision_state);
         // The interfaces that follow from another driver are no choice of the client.
         let chosen = KINDS.iter().map(|kind| (kind, format!("{kind}_interface"))).find(|(kind, field)| {

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     io,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -11,8 +12,8 @@ use bessemer_proto::ids::NodeId;
 use bytes::Bytes;
 use serde::Serialize;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    sync::{broadcast, mpsc},
+    io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    sync::{Notify, broadcast, mpsc},
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,7 @@ use url::Url;
 
 use super::{ConsoleError, Pace, Record};
 use crate::{
-    bmc::{BmcError, SerialLine},
+    bmc::{BmcError, Claim, SerialLine, Taken},
     reconcile::{OpenBmc, sentence},
     store::{Store, StoreError},
 };
@@ -35,6 +36,10 @@ const TAIL: usize = 32 * 1024;
 const TYPED: usize = 64;
 /// For a BMC to open its console, with a session of somebody else that is to be ended.
 const OPEN_WITHIN: Duration = Duration::from_secs(90);
+/// For the BMC to say where its graphical console is, perhaps by another protocol than the serial one.
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
+/// For the BMC to be told that a console ends.
+const TELL_WITHIN: Duration = Duration::from_secs(1);
 /// For the BMC to take what was typed.
 const TAKE_WITHIN: Duration = Duration::from_secs(30);
 
@@ -64,12 +69,18 @@ pub enum Seen {
     State(State),
     /// The watcher was too slow for so many pieces.
     Skipped(u64),
+    /// What this watcher typed was dropped, and why.
+    Refused(String),
 }
 
 /// One console.
 pub(super) struct Line {
     node: NodeId,
     stop: CancellationToken,
+    /// It is to be opened anew.
+    again: Notify,
+    /// Its task has ended.
+    pub(super) done: CancellationToken,
     most_watchers: u32,
     watched: broadcast::Sender<Seen>,
     typed: mpsc::Sender<Bytes>,
@@ -114,34 +125,34 @@ impl std::fmt::Debug for Watcher {
 }
 
 /// Keeps the line open until it is closed.
-pub(super) async fn keep(line: Arc<Line>, from: (Store, OpenBmc), mut record: Record, pace: Pace) {
+pub(super) async fn keep(line: &Line, from: (Store, OpenBmc), mut record: Record, pace: Pace) {
     let Some(mut typing) = line.inside().typing.take() else { return };
-    let mut pause = pace.first;
+    let (mut pause, mut claim) = (pace.first, Claim::Take);
     loop {
         line.set_state(State::Connecting);
         let began = Instant::now();
-        let work = hold(&line, &from, &mut record, &mut typing);
-        let Some(ended) = line.stop.run_until_cancelled(work).await else { break };
-        let reason = match ended {
-            Ended::Gone => break,
-            Ended::Never(reason) => {
-                line.set_state(State::Disconnected { reason });
-                line.stop.cancelled().await;
-                break;
+        let (reason, wait) = match hold(line, &from, &mut claim, &mut record, &mut typing).await {
+            Ended::Closed => break,
+            Ended::Asked => {
+                (pause, claim) = (pace.first, Claim::Take);
+                continue;
             }
-            Ended::Broken(reason) => reason,
+            Ended::Never(reason) => (reason, Duration::MAX),
+            Ended::Broken(reason) => {
+                if began.elapsed() > pace.good {
+                    pause = pace.first;
+                }
+                tracing::info!(node = %line.node, reason, "a console broke; it is opened again");
+                // Not all at once after a switch between them and the controller was away.
+                (reason, pause.mul_f64(rand::random_range(0.75..1.25)))
+            }
         };
-        if began.elapsed() > pace.good {
-            pause = pace.first;
-        }
-        tracing::info!(node = %line.node, reason, "a console broke; it is opened again");
         line.set_state(State::Disconnected { reason });
-        // Not all at once after a switch between them and the controller was away.
-        let wait = pause.mul_f64(rand::random_range(0.75..1.25));
-        if line.stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
-            break;
+        tokio::select! {
+            () = line.stop.cancelled() => break,
+            () = line.again.notified() => (pause, claim) = (pace.first, Claim::Take),
+            () = tokio::time::sleep(wait) => pause = (pause * 2).min(pace.longest),
         }
-        pause = (pause * 2).min(pace.longest);
         // What was typed meanwhile was typed at nobody.
         while typing.try_recv().is_ok() {}
     }
@@ -149,8 +160,10 @@ pub(super) async fn keep(line: Arc<Line>, from: (Store, OpenBmc), mut record: Re
 }
 
 enum Ended {
-    /// There is no such node any more.
-    Gone,
+    /// It is closed, or there is no such node any more.
+    Closed,
+    /// It is to be opened anew.
+    Asked,
     /// There is none, now or later.
     Never(String),
     Broken(String),
@@ -159,13 +172,14 @@ enum Ended {
 async fn hold(
     line: &Line,
     (store, open_bmc): &(Store, OpenBmc),
+    claim: &mut Claim,
     record: &mut Record,
     typing: &mut mpsc::Receiver<Bytes>,
 ) -> Ended {
     // Read each time: address and password may have been corrected.
     let node = match store.node(&line.node.to_string()).await {
         Ok(node) => node,
-        Err(StoreError::NotFound { .. }) => return Ended::Gone,
+        Err(StoreError::NotFound { .. }) => return Ended::Closed,
         Err(error) => return Ended::Broken(sentence(&error)),
     };
     let opened = async {
@@ -173,15 +187,21 @@ async fn hold(
             address: node.label().to_string(),
             what: "serve a console".to_owned(),
         })?;
-        line.inside().graphical = console.graphical().await.ok().flatten();
+        let graphical = timeout(LOOK_WITHIN, console.graphical()).await;
+        line.inside().graphical = graphical.ok().and_then(Result::ok).flatten();
         let has_serial = console.has_serial().await?;
-        match console.serial().await {
+        match console.serial(*claim).await {
             // Says what there is instead.
             Err(error) if !has_serial => Ok(Err(sentence(&error))),
             opened => opened.map(Ok),
         }
     };
-    let serial = match timeout(OPEN_WITHIN, opened).await {
+    let opened = tokio::select! {
+        () = line.stop.cancelled() => return Ended::Closed,
+        () = line.again.notified() => return Ended::Asked,
+        opened = timeout(OPEN_WITHIN, opened) => opened,
+    };
+    let serial = match opened {
         Ok(Ok(Ok(serial))) => serial,
         Ok(Ok(Err(reason))) => return Ended::Never(reason),
         Ok(Err(error)) => return Ended::Broken(sentence(&error)),
@@ -191,46 +211,69 @@ async fn hold(
     };
     line.set_state(State::Connected);
     tracing::info!(node = %line.node, "a console is open");
+    *claim = Claim::Take;
     match carry(line, serial, record, typing).await {
-        Ok(()) => Ended::Broken("the BMC closed it".to_owned()),
-        Err(error) => Ended::Broken(error.to_string()),
+        Ok(ended) => ended,
+        Err(error) => {
+            // Whoever opened it would otherwise lose it again and again.
+            if error.get_ref().is_some_and(|source| source.is::<Taken>()) {
+                *claim = Claim::Wait;
+            }
+            Ended::Broken(error.to_string())
+        }
     }
 }
 
-/// Carries bytes both ways until the line ends.
+/// Carries bytes both ways until the line ends, or is to end; then its end was told to the BMC.
 async fn carry(
     line: &Line,
     serial: Box<dyn SerialLine>,
     record: &mut Record,
     typing: &mut mpsc::Receiver<Bytes>,
-) -> io::Result<()> {
+) -> io::Result<Ended> {
     let (mut from, mut to) = tokio::io::split(serial);
-    let mut piece = vec![0; PIECE];
-    let show = async {
+    let ended = {
+        // Neither way waits for the other: a machine that takes no keys may still have something to say.
+        let mut take = pin!(take(line, &mut to, typing));
+        let mut piece = vec![0; PIECE];
         loop {
-            match from.read(&mut piece).await? {
-                0 => return Ok(()),
-                length => {
-                    record.add(&piece[..length]).await;
-                    line.show(Bytes::copy_from_slice(&piece[..length]));
-                }
+            tokio::select! {
+                () = line.stop.cancelled() => break Ok(Ended::Closed),
+                () = line.again.notified() => break Ok(Ended::Asked),
+                ended = &mut take => break ended,
+                read = from.read(&mut piece) => match read {
+                    Ok(0) => break Ok(Ended::Broken("the BMC closed it".to_owned())),
+                    Ok(length) => {
+                        // Not cut off by the end of the line: nothing is written after that.
+                        record.add(&piece[..length]).await;
+                        line.show(Bytes::copy_from_slice(&piece[..length]));
+                    }
+                    Err(error) => break Err(error),
+                },
             }
         }
     };
-    // Neither way waits for the other: a machine that takes no keys may still have something to say.
-    let take = async {
-        while let Some(typed) = typing.recv().await {
-            match timeout(TAKE_WITHIN, to.write_all(&typed)).await {
-                Ok(done) => done?,
-                Err(_) => return Err(io::Error::other("the BMC does not take what is typed")),
+    timeout(TELL_WITHIN, to.shutdown()).await.ok();
+    ended
+}
+
+/// Types what was typed.
+async fn take(
+    line: &Line,
+    to: &mut (impl AsyncWrite + Unpin),
+    typing: &mut mpsc::Receiver<Bytes>,
+) -> io::Result<Ended> {
+    while let Some(typed) = typing.recv().await {
+        match timeout(TAKE_WITHIN, to.write_all(&typed)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ResourceBusy => {
+                line.watched.send(Seen::Refused(error.to_string())).ok();
             }
+            Ok(Err(error)) => return Err(error),
+            Err(_) => return Err(io::Error::other("the BMC does not take what is typed")),
         }
-        std::future::pending().await
-    };
-    tokio::select! {
-        ended = show => ended,
-        ended = take => ended,
     }
+    std::future::pending().await
 }
 
 // === impl Line ===
@@ -247,7 +290,12 @@ impl Line {
             graphical: None,
             typing: Some(typing),
         };
-        Self { node, stop, most_watchers, watched, typed, inside: Mutex::new(inside) }
+        let (again, done) = (Notify::new(), CancellationToken::new());
+        Self { node, stop, again, done, most_watchers, watched, typed, inside: Mutex::new(inside) }
+    }
+
+    pub(super) fn reopen(&self) {
+        self.again.notify_one();
     }
 
     pub(super) fn close(&self) {
@@ -304,12 +352,16 @@ impl Watcher {
         (inside.tail.iter().copied().collect::<Vec<_>>().into(), inside.state.clone())
     }
 
-    /// What comes next; `None`: the console is closed.
+    /// What comes next. After [`State::Closed`] nothing comes.
     pub async fn next(&mut self) -> Option<Seen> {
-        match self.seen.recv().await {
-            Ok(seen) => Some(seen),
-            Err(broadcast::error::RecvError::Lagged(pieces)) => Some(Seen::Skipped(pieces)),
-            Err(broadcast::error::RecvError::Closed) => None,
+        loop {
+            match self.seen.recv().await {
+                // Others' keys are no business of this one.
+                Ok(Seen::Refused(_)) if !self.types => {}
+                Ok(seen) => return Some(seen),
+                Err(broadcast::error::RecvError::Lagged(pieces)) => return Some(Seen::Skipped(pieces)),
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
         }
     }
 

@@ -24,6 +24,9 @@ pub use self::line::{Refusal, Seen, State, Watcher};
 use self::{line::Line, record::Record, tickets::Tickets};
 use crate::{reconcile::OpenBmc, store::Store};
 
+/// For a line to end.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
 /// `[console]` of the configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -142,21 +145,39 @@ impl Consoles {
         let record = Record::new(&inner.folder, node, inner.config.log_bytes);
         let line = Arc::new(Line::new(node, inner.stop.child_token(), inner.config.max_watchers.get()));
         lines.insert(node, Arc::clone(&line));
-        let (store, open_bmc, pace) = (inner.store.clone(), Arc::clone(&inner.open_bmc), inner.pace);
-        inner.tasks.spawn(line::keep(line, (store, open_bmc), record, pace));
+        let inner = Arc::clone(inner);
+        self.inner.tasks.spawn(async move {
+            let from = (inner.store.clone(), Arc::clone(&inner.open_bmc));
+            line::keep(&line, from, record, inner.pace).await;
+            let mut lines = inner.lines();
+            if lines.get(&node).is_some_and(|now| Arc::ptr_eq(now, &line)) {
+                lines.remove(&node);
+            }
+            line.done.cancel();
+        });
         Ok(())
     }
 
-    /// Closes it; its watchers are told. Its log stays.
-    pub fn stop(&self, node: NodeId) {
-        if let Some(line) = self.inner.lines().remove(&node) {
+    /// Opens it anew: the BMC is another one, or has another password.
+    pub fn reopen(&self, node: NodeId) {
+        if let Some(line) = self.inner.lines().get(&node) {
+            line.reopen();
+        }
+    }
+
+    /// Closes it; its watchers are told, and so is the BMC. Its log stays.
+    pub async fn stop(&self, node: NodeId) {
+        let line = self.inner.lines().remove(&node);
+        if let Some(line) = line {
             line.close();
+            // One that is opened next would be ended by what this one still tells the BMC.
+            tokio::time::timeout(STOP_WITHIN, line.done.cancelled()).await.ok();
         }
     }
 
     /// Closes it and forgets what it showed: the node is no more.
     pub async fn forget(&self, node: NodeId) {
-        self.stop(node);
+        self.stop(node).await;
         Record::remove(&self.inner.folder, node).await;
     }
 

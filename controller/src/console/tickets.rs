@@ -12,6 +12,8 @@ use sha2::{Digest as _, Sha256};
 
 /// Tickets that are out; the oldest ones make room.
 const MOST: usize = 4096;
+/// Of them for one node: who asks again and again pushes out nobody else's.
+const MOST_OF_NODE: usize = 8;
 
 /// Only hashes are kept.
 pub(super) struct Tickets {
@@ -28,10 +30,15 @@ impl Tickets {
         let ticket = BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         out.retain(|_, (_, at)| at.elapsed() < self.lifetime);
-        if out.len() >= MOST
-            && let Some(oldest) = out.iter().min_by_key(|(_, (_, at))| *at).map(|(hash, _)| *hash)
-        {
-            out.remove(&oldest);
+        let is_full = out.len() >= MOST;
+        let of_node = out.values().filter(|(of, _)| *of == node).count();
+        if is_full || of_node >= MOST_OF_NODE {
+            let oldest = out
+                .iter()
+                .filter(|(_, (of, _))| of_node < MOST_OF_NODE || *of == node)
+                .min_by_key(|(_, (_, at))| *at)
+                .map(|(hash, _)| *hash);
+            oldest.map(|oldest| out.remove(&oldest));
         }
         out.insert(hash(&ticket), (node, Instant::now()));
         ticket
@@ -68,8 +75,14 @@ mod tests {
         let late = Tickets::new(Duration::ZERO);
         let ticket = late.issue(node);
         assert!(!late.take(node, &ticket));
+        let of_other = tickets.issue(other);
         for _ in 0..=MOST {
             tickets.issue(node);
+        }
+        assert_eq!(tickets.out.lock().unwrap().len(), MOST_OF_NODE + 1);
+        assert!(tickets.take(other, &of_other), "who polls one node pushes out nobody else's");
+        for _ in 0..=MOST {
+            tickets.issue(NodeId::random());
         }
         assert_eq!(tickets.out.lock().unwrap().len(), MOST);
     }

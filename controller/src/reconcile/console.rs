@@ -1,5 +1,7 @@
 //! Turning consoles on and off; the consoles themselves are another room.
 
+use std::time::Duration;
+
 use super::{
     engine::Engine,
     error::{RequestError, sentence},
@@ -12,6 +14,9 @@ use crate::{
     store::{NodeFilter, StoreError},
 };
 
+/// Between two consoles that are opened when the controller starts.
+const BETWEEN: Duration = Duration::from_millis(50);
+
 // === impl Engine ===
 
 impl Engine {
@@ -23,8 +28,11 @@ impl Engine {
 
     /// Makes the console of a node available or not. The caller has the node's lock.
     pub(super) async fn switch_console(&self, node: &mut Node, enabled: bool) -> Result<(), RequestError> {
-        supports(node, "console")?;
         let cx = &self.inner.cx;
+        // One that is open can always be turned off.
+        if enabled || !node.console_enabled {
+            supports(node, "console")?;
+        }
         if enabled {
             // The machines of `fake-hardware` have none: theirs is nothing but a flag.
             let bmc = (cx.open_bmc)(node).map_err(|error| invalid(&error))?;
@@ -37,9 +45,16 @@ impl Engine {
         node.last_error = None;
         let stored = cx.store.update_node(node, None).await;
         if !enabled || stored.is_err() {
-            cx.consoles.stop(node.uuid);
+            cx.consoles.stop(node.uuid).await;
         }
         Ok(stored?)
+    }
+
+    /// After a change of a node: its console leads to where the node is now.
+    pub(super) fn redirect_console(&self, before: &Node, node: &Node) {
+        if node.console_enabled && before.driver_info != node.driver_info {
+            self.inner.cx.consoles.reopen(node.uuid);
+        }
     }
 
     /// Opens the consoles that were enabled in another life of the controller.
@@ -60,12 +75,17 @@ impl Engine {
                 Err(StoreError::NotFound { .. }) => continue,
                 node => node?,
             };
-            if !node.console_enabled || !(cx.open_bmc)(&node).is_ok_and(|bmc| bmc.console.is_some()) {
+            let has_console = || {
+                supports(&node, "console").is_ok()
+                    && (cx.open_bmc)(&node).is_ok_and(|bmc| bmc.console.is_some())
+            };
+            if !node.console_enabled || !has_console() {
                 continue;
             }
             if let Err(error) = cx.consoles.start(id) {
                 tracing::warn!(node = %id, %error, "a console is not opened");
             }
+            tokio::time::sleep(BETWEEN).await;
         }
         Ok(())
     }

@@ -382,7 +382,14 @@ async fn apply(bmc: &Bmc, change: &Change) -> Result<(), BmcError> {
             Ok(())
         }
         Change::ResetBmc { warm: true } => match &bmc.raw {
-            Some(raw) => raw.send(&WARM_RESET).await.map(drop),
+            Some(raw) => {
+                // One that is not there is not restarted; one that is there restarts perhaps before it has answered.
+                bmc.power.state().await?;
+                match raw.send(&WARM_RESET).await {
+                    Ok(_) | Err(BmcError::Timeout { .. } | BmcError::Unreachable { .. }) => Ok(()),
+                    Err(error) => Err(error),
+                }
+            }
             None => Ok(()),
         },
         Change::ResetBmc { warm: false } => match &bmc.manager {

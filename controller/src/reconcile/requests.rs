@@ -117,6 +117,7 @@ impl Engine {
         }
         let event = maintenance::changed(&before, &node).map(|event| self.signed(event));
         self.inner.cx.store.update_node(&mut node, event.as_ref()).await?;
+        self.redirect_console(&before, &node);
         drop(guard);
         self.poke(node.uuid);
         Ok(node)
@@ -143,10 +144,10 @@ impl Engine {
         }
         cx.shelf.remove(node.uuid);
         cx.config_drives.remove(node.uuid);
-        cx.consoles.forget(node.uuid).await;
         cx.fleet.close(node.uuid).await?;
         cx.memory.forget(node.uuid);
         cx.store.delete_node(node.uuid).await?;
+        cx.consoles.forget(node.uuid).await;
         bmc::forget(node.uuid);
         tracing::info!(node = %node.uuid, name = node.name, "node removed");
         Ok(())

@@ -5,7 +5,10 @@ use std::time::Duration;
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::StatusCode;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
 use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{Error, Message, client::IntoClientRequest as _},
@@ -19,16 +22,22 @@ type Socket = WebSocketStream<TcpStream>;
 
 /// A controller at a real port, and a node with a console that says what is typed, in capitals.
 async fn world() -> (Controller, std::net::SocketAddr, Bmc, CancellationToken) {
+    world_of(json!({"driver": "ipmi", "driver_info": {
+        "ipmi_address": "127.0.0.1", "ipmi_username": "admin", "ipmi_password": "secret",
+    }}))
+    .await
+}
+
+/// The same with a node of any driver.
+async fn world_of(mut node: Value) -> (Controller, std::net::SocketAddr, Bmc, CancellationToken) {
     let controller = Controller::start().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
     tokio::spawn(api::serve(listener, controller.router(), None, 100, stop.clone()));
     let bmc = Bmc::modern().await;
-    let node = json!({"driver": "ipmi", "name": "n", "driver_info": {
-        "ipmi_address": "127.0.0.1", "ipmi_port": bmc.address.port(),
-        "ipmi_username": "admin", "ipmi_password": "secret",
-    }});
+    node["name"] = "n".into();
+    node["driver_info"]["ipmi_port"] = bmc.address.port().into();
     let made = controller.send(http::Method::POST, "/v1/nodes", node).await;
     assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
     (controller, address, bmc, stop)
@@ -126,4 +135,95 @@ async fn a_node_that_is_removed_has_no_console() {
     let gone = controller.send(http::Method::DELETE, "/v1/nodes/n", Value::Null).await;
     assert_eq!(gone.status, StatusCode::NO_CONTENT, "{gone:?}");
     message(&mut socket, |message| says(message, "closed")).await;
+}
+
+#[tokio::test]
+async fn a_console_follows_its_node_to_another_bmc_and_can_always_be_turned_off() {
+    let (controller, address, first, _stop) = world().await;
+    controller.put(CONSOLE, json!({"enabled": true})).await;
+    let mut socket = open(address, &url(&controller).await, None).await.unwrap();
+    message(&mut socket, |message| says(message, "connected")).await;
+    let second = Bmc::modern().await;
+    let moved = json!([{"op": "replace", "path": "/driver_info/ipmi_port", "value": second.address.port()}]);
+    let moved = controller.send(http::Method::PATCH, "/v1/nodes/n", moved).await;
+    assert_eq!(moved.status, StatusCode::OK, "{moved:?}");
+    message(&mut socket, |message| says(message, "connected")).await;
+    socket.send(Message::Binary("hello".into())).await.unwrap();
+    message(&mut socket, Message::is_binary).await;
+    assert_eq!((first.typed(), second.typed()), (String::new(), "hello".to_owned()));
+
+    let none = json!([{"op": "replace", "path": "/console_interface", "value": "no-console"}]);
+    let refused = controller.send(http::Method::PATCH, "/v1/nodes/n", none.clone()).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    assert!(refused.fault().contains("while the console is enabled"), "{}", refused.fault());
+    assert_eq!(controller.put(CONSOLE, json!({"enabled": false})).await.status, StatusCode::ACCEPTED);
+    let changed = controller.send(http::Method::PATCH, "/v1/nodes/n", none).await;
+    assert_eq!(changed.status, StatusCode::OK, "{changed:?}");
+}
+
+#[tokio::test]
+async fn a_warm_reset_without_an_answer_is_a_success() {
+    let (controller, _address, bmc, _stop) = world().await;
+    let call = "/v1/nodes/n/vendor_passthru?method=bmc_reset";
+    bmc.dies_at_reset();
+    let asked = controller.send(http::Method::POST, call, json!({"warm": true})).await;
+    assert_eq!(asked.status, StatusCode::ACCEPTED, "{asked:?}");
+    let at_rest = async {
+        loop {
+            let node = controller.get("/v1/nodes/n").await.body;
+            if node["reservation"].is_null() {
+                return node;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let node = tokio::time::timeout(Duration::from_secs(60), at_rest).await.unwrap();
+    assert_eq!(node["last_error"], Value::Null, "{node}");
+}
+
+#[tokio::test]
+async fn consoles_count_as_connections_of_their_clients() {
+    let (controller, address, _bmc, _stop) = world().await;
+    controller.put(CONSOLE, json!({"enabled": true})).await;
+    let mut held = Vec::new();
+    // The share of one client on this machine is three quarters of a hundred; watchers are eight at most.
+    for _ in 0..8 {
+        held.push(open(address, &url(&controller).await, None).await.unwrap());
+    }
+    let mut idle = Vec::new();
+    let is_refused = async {
+        loop {
+            let mut tcp = TcpStream::connect(address).await.unwrap();
+            let asked = async {
+                tcp.write_all(b"GET /v1 HTTP/1.1\r\nHost: x\r\n\r\n").await?;
+                tcp.read_u8().await
+            };
+            match asked.await {
+                Ok(_) => idle.push(tcp),
+                Err(_) => return idle.len(),
+            }
+        }
+    };
+    let most = tokio::time::timeout(Duration::from_secs(60), is_refused).await.unwrap();
+    assert_eq!(most, 75 - 8);
+    drop(held);
+}
+
+#[tokio::test]
+async fn redfish_and_ilo_have_serial_over_lan_at_the_same_address() {
+    for node in [
+        json!({"driver": "redfish", "console_interface": "ipmitool-socat", "driver_info": {
+            "redfish_address": "https://127.0.0.1:1", "redfish_username": "admin", "redfish_password": "secret"}}),
+        json!({"driver": "ilo", "console_interface": "ilo", "driver_info": {
+            "ilo_address": "127.0.0.1", "client_port": 1, "ilo_username": "admin", "ilo_password": "secret"}}),
+    ] {
+        let (controller, address, bmc, _stop) = world_of(node).await;
+        let on = controller.put(CONSOLE, json!({"enabled": true})).await;
+        assert_eq!(on.status, StatusCode::ACCEPTED, "{on:?}");
+        let mut socket = open(address, &url(&controller).await, None).await.unwrap();
+        message(&mut socket, |message| says(message, "connected")).await;
+        socket.send(Message::Binary("hello".into())).await.unwrap();
+        assert_eq!(message(&mut socket, Message::is_binary).await, Message::Binary("HELLO".into()));
+        assert_eq!(bmc.typed(), "hello");
+    }
 }

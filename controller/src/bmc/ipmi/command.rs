@@ -10,6 +10,8 @@ pub(super) struct Command {
     pub(super) code: u8,
     /// As the standard calls it.
     pub(super) name: &'static str,
+    /// Doing it twice is something else than doing it once.
+    pub(super) once: bool,
 }
 
 const CHASSIS: u8 = 0x00;
@@ -18,12 +20,12 @@ const APP: u8 = 0x06;
 const STORAGE: u8 = 0x0a;
 
 pub(super) const GET_CHASSIS_STATUS: Command = of(CHASSIS, 0x01, "Get Chassis Status");
-pub(super) const CHASSIS_CONTROL: Command = of(CHASSIS, 0x02, "Chassis Control");
+pub(super) const CHASSIS_CONTROL: Command = once(CHASSIS, 0x02, "Chassis Control");
 pub(super) const SET_BOOT_OPTIONS: Command = of(CHASSIS, 0x08, "Set System Boot Options");
 pub(super) const GET_BOOT_OPTIONS: Command = of(CHASSIS, 0x09, "Get System Boot Options");
 pub(super) const GET_SENSOR_READING: Command = of(SENSOR, 0x2d, "Get Sensor Reading");
 pub(super) const GET_DEVICE_ID: Command = of(APP, 0x01, "Get Device ID");
-pub(super) const COLD_RESET: Command = of(APP, 0x02, "Cold Reset");
+pub(super) const COLD_RESET: Command = once(APP, 0x02, "Cold Reset");
 pub(super) const SET_PRIVILEGE: Command = of(APP, 0x3b, "Set Session Privilege Level");
 pub(super) const CLOSE_SESSION: Command = of(APP, 0x3c, "Close Session");
 pub(super) const GET_USER_NAME: Command = of(APP, 0x46, "Get User Name");
@@ -44,11 +46,17 @@ pub(super) const GET_SEL_TIME: Command = of(STORAGE, 0x48, "Get SEL Time");
 pub(super) const SET_SEL_TIME: Command = of(STORAGE, 0x49, "Set SEL Time");
 
 const fn of(net_fn: u8, code: u8, name: &'static str) -> Command {
-    Command { net_fn, lun: 0, code, name }
+    Command { net_fn, lun: 0, code, name, once: false }
+}
+
+const fn once(net_fn: u8, code: u8, name: &'static str) -> Command {
+    Command { once: true, ..of(net_fn, code, name) }
 }
 
 /// Node busy, out of space for now, answer not ready, initialization in progress: another try may help.
 pub(super) const BUSY: [u8; 3] = [0xc0, 0xc3, 0xd2];
+/// Those that say that the command was not done.
+pub(super) const NOT_DONE: [u8; 1] = [0xc0];
 /// The reservation is gone: somebody else made one.
 pub(super) const RESERVATION: u8 = 0xc5;
 /// No such record, sensor or FRU.

@@ -51,9 +51,7 @@ impl Overview for Machine {
         if let Some(manufacturer) = fru(&self.client).await?.manufacturer {
             return Ok(Some(manufacturer));
         }
-        let [_, _, _, _, _, _, m0, m1, m2]: [u8; 9] = self.client.ask(&GET_DEVICE_ID, &[]).await?;
-        let number = u32::from_le_bytes([m0, m1, m2 & 0x0f, 0]);
-        Ok(MAKERS.iter().find(|(known, _)| *known == number).map(|(_, name)| (*name).to_owned()))
+        Ok(maker(&self.client).await?.map(str::to_owned))
     }
 
     async fn health(&self) -> Result<Option<Health>, BmcError> {
@@ -80,6 +78,13 @@ impl Inventory for Machine {
         );
         Ok(found)
     }
+}
+
+/// Who made the BMC.
+pub(super) async fn maker(client: &Client) -> Result<Option<&'static str>, BmcError> {
+    let [_, _, _, _, _, _, m0, m1, m2]: [u8; 9] = client.ask(&GET_DEVICE_ID, &[]).await?;
+    let number = u32::from_le_bytes([m0, m1, m2 & 0x0f, 0]);
+    Ok(MAKERS.iter().find(|(known, _)| *known == number).map(|(_, name)| *name))
 }
 
 /// The built-in inventory; empty where there is none.

@@ -34,7 +34,11 @@ impl SystemLog for Machine {
         if count(&self.client).await? == 0 {
             return Ok(Changed::Already);
         }
-        let [low, high]: [u8; 2] = self.client.ask(&RESERVE_SEL, &[]).await?;
+        let [low, high] = match self.client.ask(&RESERVE_SEL, &[]).await {
+            // Reservations are optional; 0 stands for none (section 31.9).
+            Err(BmcError::Completion { code: 0xc1, .. }) => [0, 0],
+            reservation => reservation?,
+        };
         let request = |what| [low, high, b'C', b'L', b'R', what];
         self.client.command(&CLEAR_SEL, &request(ERASE)).await?;
         queue::within(&self.client.address, "to clear its log", WITHIN, async {

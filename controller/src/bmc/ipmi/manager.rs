@@ -29,22 +29,22 @@ const MAX_RAW: usize = 200;
 #[async_trait]
 impl Manager for Machine {
     async fn reset(&self) -> Result<(), BmcError> {
+        self.client.command(&GET_DEVICE_ID, &[]).await?;
         // Some BMCs are gone before they have answered.
         match self.client.command(&COLD_RESET, &[]).await {
             Ok(_) | Err(BmcError::Timeout { .. } | BmcError::Unreachable { .. }) => {}
             Err(error) => return Err(error),
         }
-        *self.client.session.lock().await = None;
+        self.goes_down().await?;
         let until = Instant::now() + self.client.pace.start;
         loop {
-            // BMCs go on answering for a moment before they restart.
-            tokio::time::sleep(self.client.pace.poll * 5).await;
             match self.client.command(&GET_DEVICE_ID, &[]).await {
                 Ok(_) => return Ok(()),
                 Err(error @ (BmcError::DriverInfo(_) | BmcError::Credentials { .. })) => return Err(error),
                 Err(error) if Instant::now() >= until => return Err(error),
                 Err(_) => {}
             }
+            tokio::time::sleep(self.client.pace.poll * 5).await;
         }
     }
 
@@ -64,8 +64,8 @@ impl Manager for Machine {
         Ok(Changed::Yes)
     }
 
-    async fn change_password(&self, new: &Secret) -> Result<Changed, BmcError> {
-        let new = Settings::password(new)?;
+    async fn change_password(&self, password: &Secret) -> Result<Changed, BmcError> {
+        let new = Settings::password(password)?;
         let user = user_id(&self.client).await?;
         let request = |what| {
             let mut request = vec![user | LONG_PASSWORD, what];
@@ -74,13 +74,40 @@ impl Manager for Machine {
         };
         let (code, _) = self.client.exchange(&SET_USER_PASSWORD, &request(TEST)).await?;
         if code == 0 {
+            self.client.password_is(password.clone());
             return Ok(Changed::Already);
         }
         if !WRONG_PASSWORD.contains(&code) {
             tracing::debug!(bmc = self.client.address, code, "the BMC does not test passwords");
         }
         self.client.command(&SET_USER_PASSWORD, &request(SET)).await?;
+        self.client.password_is(password.clone());
         Ok(Changed::Yes)
+    }
+}
+
+impl Machine {
+    /// Until the session in which the BMC was restarted is no more. BMCs go on answering for a while.
+    async fn goes_down(&self) -> Result<(), BmcError> {
+        let client = &self.client;
+        let Some(mut session) = client.session.lock().await.take() else { return Ok(()) };
+        let until = Instant::now() + client.pace.down;
+        while client
+            .queue
+            .run(GET_DEVICE_ID.name, client.pace.command, session.exchange(&GET_DEVICE_ID, &[]))
+            .await
+            .is_ok()
+        {
+            if Instant::now() >= until {
+                let seconds = client.pace.down.as_secs();
+                return Err(client.malformed(
+                    &COLD_RESET,
+                    &format!("it accepts it, and goes on answering for {seconds} s as if nothing were"),
+                ));
+            }
+            tokio::time::sleep(client.pace.poll).await;
+        }
+        Ok(())
     }
 }
 
@@ -114,6 +141,6 @@ impl Raw for Machine {
                 )));
             }
         };
-        self.client.command(&Command { net_fn, lun: 0, code, name: "a raw command" }, data).await
+        self.client.command(&Command { net_fn, lun: 0, code, name: "a raw command", once: true }, data).await
     }
 }

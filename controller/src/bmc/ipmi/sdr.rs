@@ -15,6 +15,8 @@ const CHUNK: usize = 16;
 const HEADER: usize = 5;
 const LAST: u16 = 0xffff;
 const FULL_SENSOR: u8 = 0x01;
+/// Owner of the sensors that the BMC itself reads.
+const BMC: u8 = 0x20;
 
 /// A sensor with a reading.
 #[derive(Clone, Debug)]
@@ -134,7 +136,11 @@ impl Described {
         if at(4)? != FULL_SENSOR {
             return None;
         }
-        let (units, modifier) = (at(21)?, at(23)?);
+        // The number of a sensor of another controller means another sensor here; commands are not bridged to it.
+        if at(6)? != BMC {
+            return None;
+        }
+        let units = at(21)?;
         let signed = match units >> 6 {
             0 => Sign::None,
             1 => Sign::OnesComplement,
@@ -142,7 +148,7 @@ impl Described {
             _ => return None,
         };
         // Rates and products of units have no name here.
-        if units & 0x3e != 0 || modifier != 0 {
+        if units & 0x3e != 0 {
             return None;
         }
         let (kind, unit, convert) = measure(at(13)?, at(22)?, units & 1 != 0)?;

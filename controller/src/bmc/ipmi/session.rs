@@ -15,6 +15,9 @@ use super::{
 };
 use crate::bmc::BmcError;
 
+/// Until a network that said no is listened to again.
+const BREATH: Duration = Duration::from_millis(200);
+
 /// How long to wait for what.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
@@ -24,6 +27,12 @@ pub(super) struct Pace {
     pub(super) command: Duration,
     /// A session that was not used for so long is not used again: BMCs end it after a minute.
     pub(super) idle: Duration,
+    /// A session that was used so lately is there.
+    pub(super) fresh: Duration,
+    /// How long a BMC may take until it goes down for a restart.
+    pub(super) down: Duration,
+    /// A suite that may not be the best of the BMC is used for so long.
+    pub(super) doubt: Duration,
     /// Before a busy BMC is asked again.
     pub(super) busy: Duration,
     /// Shortest pause between two looks at something that changes.
@@ -49,6 +58,9 @@ impl Default for Pace {
             waits: WAITS,
             command: Duration::from_secs(45),
             idle: Duration::from_secs(30),
+            fresh: Duration::from_secs(5),
+            down: Duration::from_secs(60),
+            doubt: Duration::from_secs(600),
             busy: Duration::from_millis(500),
             poll: Duration::from_secs(1),
             start: Duration::from_secs(600),
@@ -82,26 +94,27 @@ impl Wire {
     /// The next packet until then. A network that says no may say yes a moment later.
     pub(super) async fn receive(&self, until: Instant, problem: &mut Option<io::Error>) -> Option<Vec<u8>> {
         let mut buffer = [0; packet::MAX];
-        match timeout_at(until, self.socket.recv(&mut buffer)).await {
-            Ok(Ok(length)) => Some(buffer[..length].to_vec()),
-            Ok(Err(error)) => {
-                *problem = Some(error);
-                tokio::time::sleep_until(until).await;
-                None
+        loop {
+            match timeout_at(until, self.socket.recv(&mut buffer)).await {
+                Ok(Ok(length)) => return Some(buffer[..length].to_vec()),
+                Ok(Err(error)) => {
+                    *problem = Some(error);
+                    tokio::time::sleep_until(until.min(Instant::now() + BREATH)).await;
+                }
+                Err(_) => return None,
             }
-            Err(_) => None,
         }
     }
 
-    /// The error for no answer.
-    pub(super) fn silent(&self, what: &str, problem: Option<io::Error>) -> BmcError {
+    /// The error for no answer within these waits.
+    pub(super) fn silent(&self, what: &str, waits: &[Duration], problem: Option<io::Error>) -> BmcError {
         let address = self.address.clone();
         match problem {
             Some(source) => BmcError::Unreachable { address, source: source.into() },
             None => BmcError::Timeout {
                 address,
                 what: what.to_owned(),
-                seconds: self.pace.waits.iter().sum::<Duration>().as_secs(),
+                seconds: waits.iter().sum::<Duration>().as_secs(),
             },
         }
     }
@@ -202,7 +215,7 @@ impl Session {
                 }
             }
         }
-        Err(self.wire.silent(command.name, problem))
+        Err(self.wire.silent(command.name, self.wire.pace.waits, problem))
     }
 
     /// Sends a command without waiting for its answer.

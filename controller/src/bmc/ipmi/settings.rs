@@ -151,7 +151,10 @@ fn host(address: &str) -> Result<String, BmcError> {
 
 fn short(text: Option<String>, key: &str, most: usize) -> Result<String, BmcError> {
     let text = text.unwrap_or_default();
-    if text.len() > most || text.contains('\0') {
+    if text.contains('\0') {
+        return Err(wrong(format!("{key} has a zero byte in it: IPMI ends it there")));
+    }
+    if text.len() > most {
         return Err(wrong(format!("{key} is longer than the {most} bytes that IPMI has for it")));
     }
     Ok(text)
@@ -179,6 +182,8 @@ fn kg(text: Option<String>) -> Result<Option<Secret>, BmcError> {
     let Some(text) = text else { return Ok(None) };
     // Ironic demands all 40 digits; zeros at the end change nothing.
     match hex::decode(&text) {
+        // Section 13.31: a key of zeros is none.
+        Ok(key) if key.len() <= MAX_KG && key.iter().all(|byte| *byte == 0) && !key.is_empty() => Ok(None),
         Ok(key) if !key.is_empty() && key.len() <= MAX_KG => Ok(Some(Secret::new(text))),
         _ => Err(wrong("ipmi_hex_kg_key must be 40 hexadecimal digits")),
     }
@@ -213,6 +218,8 @@ mod tests {
         let found = settings(json!({"ipmi_address": "[fd00::5]", "ipmi_port": 9623})).unwrap();
         assert_eq!(found.address(), "[fd00::5]:9623");
         assert_eq!(settings(json!({"ipmi_cipher_suite": 3})).unwrap().suite, Some(Suite::Sha1));
+        let zeros = json!({"ipmi_hex_kg_key": "0000000000000000000000000000000000000000"});
+        assert_eq!(settings(zeros).unwrap().kg, None);
     }
 
     #[test]
@@ -224,6 +231,7 @@ mod tests {
             ("ipmi_port", json!(70000)),
             ("ipmi_username", json!("seventeen letters")),
             ("ipmi_password", json!("hunter2hunter2hunter2")),
+            ("ipmi_password", json!("hunter2\0")),
             ("ipmi_priv_level", json!("CALLBACK")),
             ("ipmi_cipher_suite", json!("0")),
             ("ipmi_hex_kg_key", json!("hunter2")),

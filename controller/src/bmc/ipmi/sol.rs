@@ -3,7 +3,10 @@
 use std::{
     io,
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -14,6 +17,7 @@ use tokio::{
         AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf, ReadHalf,
         WriteHalf,
     },
+    task::JoinHandle,
     time::Instant,
 };
 use url::Url;
@@ -24,7 +28,7 @@ use super::{
     packet::{Kind, Message},
     session::Session,
 };
-use crate::bmc::{BmcError, Console, SerialLine};
+use crate::bmc::{BmcError, Claim, Console, SerialLine, Taken};
 
 const SOL: u8 = 1;
 const INSTANCE: u8 = 1;
@@ -58,21 +62,28 @@ impl Console for Machine {
         Ok(true)
     }
 
-    async fn serial(&self) -> Result<Box<dyn SerialLine>, BmcError> {
+    async fn serial(&self, claim: Claim) -> Result<Box<dyn SerialLine>, BmcError> {
         let mut session = self.client.session().await?;
-        let most = activate(&mut session).await?;
+        let offer = activate(&mut session, claim).await?;
         let owner = owner(&mut session).await?;
+        let port = offer.port.filter(|port| *port != self.client.settings.port);
         let (here, there) = tokio::io::duplex(BUFFER);
-        let ended = Arc::new(OnceLock::new());
+        let shared = Arc::new(Shared::default());
         let (from, to) = tokio::io::split(there);
-        let link = Link { session, from, to, most, number: 0, received: 0, owner, waiting: None };
-        let reason = Arc::clone(&ended);
-        tokio::spawn(async move {
-            if let Err(problem) = link.run().await {
-                reason.set(problem).ok();
-            }
-        });
-        Ok(Box::new(Line { stream: here, ended }))
+        let link = Link {
+            session,
+            from,
+            to,
+            most: offer.most,
+            port,
+            number: 0,
+            received: 0,
+            owner,
+            waiting: None,
+            shared: Arc::clone(&shared),
+        };
+        let link = tokio::spawn(link.run());
+        Ok(Box::new(Line { stream: here, link, shared }))
     }
 
     async fn graphical(&self) -> Result<Option<Url>, BmcError> {
@@ -80,11 +91,18 @@ impl Console for Machine {
     }
 }
 
-/// Begins the console; how many characters a packet may have.
-async fn activate(session: &mut Session) -> Result<usize, BmcError> {
+/// What the BMC says of its console.
+struct Offer {
+    /// Characters in a packet.
+    most: usize,
+    port: Option<u16>,
+}
+
+/// Begins the console.
+async fn activate(session: &mut Session, claim: Claim) -> Result<Offer, BmcError> {
     let request = [SOL, INSTANCE, PROTECTED, 0, 0, 0];
     let (mut code, mut data) = session.exchange(&ACTIVATE_PAYLOAD, &request).await?;
-    if code == ALREADY_ACTIVE {
+    if code == ALREADY_ACTIVE && claim == Claim::Take {
         // Somebody's session that was left open, perhaps our own from before a restart.
         session.exchange(&DEACTIVATE_PAYLOAD, &[SOL, INSTANCE, 0, 0, 0, 0]).await?;
         (code, data) = session.exchange(&ACTIVATE_PAYLOAD, &request).await?;
@@ -93,7 +111,12 @@ async fn activate(session: &mut Session) -> Result<usize, BmcError> {
     match code {
         0 => {}
         ALREADY_ACTIVE => {
-            let what = "open the serial console: somebody else uses it, and it does not let go".to_owned();
+            let what = match claim {
+                Claim::Take => {
+                    "open the serial console: somebody else uses it, and it does not let go".to_owned()
+                }
+                Claim::Wait => format!("open the serial console: {Taken}"),
+            };
             return Err(BmcError::Unsupported { address, what });
         }
         DISABLED => {
@@ -103,10 +126,12 @@ async fn activate(session: &mut Session) -> Result<usize, BmcError> {
         }
         code => return Err(command::refused(&address, &ACTIVATE_PAYLOAD, code)),
     }
-    let inbound = data.get(4..6).and_then(|size| size.try_into().ok()).map(u16::from_le_bytes);
+    let number =
+        |at: usize| data.get(at..at + 2).and_then(|number| number.try_into().ok()).map(u16::from_le_bytes);
     // Some BMCs count the header of the packet, some do not, some say nothing of use.
-    let most = usize::from(inbound.unwrap_or_default()).saturating_sub(HEADER);
-    Ok(if most == 0 { 1 } else { most.min(MOST) })
+    let most = usize::from(number(4).unwrap_or_default()).saturating_sub(HEADER);
+    let port = number(8).filter(|port| ![0, u16::MAX].contains(port));
+    Ok(Offer { most: if most == 0 { 1 } else { most.min(MOST) }, port })
 }
 
 /// Which session has the console now, as the BMC says it.
@@ -118,17 +143,41 @@ async fn owner(session: &mut Session) -> Result<Option<[u8; 4]>, BmcError> {
 /// Why a console ended by itself.
 #[derive(Debug, thiserror::Error)]
 enum Broken {
-    #[error("the BMC ended the serial console: perhaps somebody else opened it")]
-    Taken,
-    #[error("the BMC has not answered on the serial console for {} s", .0.as_secs())]
-    Silent(Duration),
+    #[error(transparent)]
+    Taken(#[from] Taken),
+    #[error("the BMC has not answered on the serial console for {} s{}", .0.as_secs(), hint(*.1))]
+    Silent(Duration, Option<u16>),
+}
+
+fn hint(port: Option<u16>) -> String {
+    port.map_or_else(String::new, |port| {
+        format!("; it has it on UDP port {port}, and ipmi_port is another one")
+    })
+}
+
+/// What both ends of a line know.
+#[derive(Default)]
+struct Shared {
+    /// Why it ended, when it ended by itself.
+    ended: OnceLock<Broken>,
+    /// The BMC does not pass on what is typed.
+    deaf: AtomicBool,
+}
+
+impl Shared {
+    fn end(&self) -> Option<io::Error> {
+        self.ended.get().map(|reason| match reason {
+            Broken::Taken(taken) => io::Error::other(*taken),
+            Broken::Silent(..) => io::Error::other(reason.to_string()),
+        })
+    }
 }
 
 /// The end of the console that the controller has.
 struct Line {
     stream: DuplexStream,
-    /// Why it ended, when it ended by itself.
-    ended: Arc<OnceLock<Broken>>,
+    link: JoinHandle<()>,
+    shared: Arc<Shared>,
 }
 
 impl AsyncRead for Line {
@@ -141,9 +190,9 @@ impl AsyncRead for Line {
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         if buffer.filled().len() == before
             && buffer.remaining() > 0
-            && let Some(reason) = self.ended.get()
+            && let Some(reason) = self.shared.end()
         {
-            return Poll::Ready(Err(io::Error::other(reason.to_string())));
+            return Poll::Ready(Err(reason));
         }
         Poll::Ready(Ok(()))
     }
@@ -151,7 +200,12 @@ impl AsyncRead for Line {
 
 impl AsyncWrite for Line {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        if self.shared.deaf.load(Ordering::Relaxed) {
+            let problem = "the machine takes no keys now: it is off, or its serial port is not in use";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ResourceBusy, problem)));
+        }
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
+        Poll::Ready(written.map_err(|error| self.shared.end().unwrap_or(error)))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -159,7 +213,10 @@ impl AsyncWrite for Line {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        // It has told the BMC then.
+        ready!(Pin::new(&mut self.link).poll(cx)).ok();
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -169,6 +226,8 @@ struct Link {
     from: ReadHalf<DuplexStream>,
     to: WriteHalf<DuplexStream>,
     most: usize,
+    /// Where the BMC says that its console is, if that is elsewhere.
+    port: Option<u16>,
     /// Number of the last packet of ours.
     number: u8,
     /// Number of the last packet of the BMC.
@@ -177,6 +236,7 @@ struct Link {
     owner: Option<[u8; 4]>,
     /// What is not acknowledged yet.
     waiting: Option<Waiting>,
+    shared: Arc<Shared>,
 }
 
 /// A packet that the BMC has not acknowledged.
@@ -184,6 +244,8 @@ struct Waiting {
     data: Vec<u8>,
     tries: u32,
     again: Instant,
+    /// The BMC said that it cannot take it now.
+    refused: bool,
 }
 
 /// A packet of the console (section 15.9).
@@ -213,15 +275,18 @@ impl SolPacket {
 // === impl Link ===
 
 impl Link {
-    /// Until the line is dropped, or the BMC is gone; then it says why.
-    async fn run(mut self) -> Result<(), Broken> {
+    /// Until the line is dropped, or the BMC is gone.
+    async fn run(mut self) {
         let ended = self.carry().await;
         // The session's own end would end it as well, on BMCs that do as they should. Somebody else's is theirs.
-        if !matches!(ended, Err(Broken::Taken)) {
+        if !matches!(ended, Err(Broken::Taken(_))) {
             self.session.post(&DEACTIVATE_PAYLOAD, &[SOL, INSTANCE, 0, 0, 0, 0]).await.ok();
         }
+        // Before the line sees its end.
+        if let Err(reason) = ended {
+            self.shared.ended.set(reason).ok();
+        }
         self.to.shutdown().await.ok();
-        ended
     }
 
     async fn carry(&mut self) -> Result<(), Broken> {
@@ -247,7 +312,7 @@ impl Link {
                         if Instant::now() >= beat {
                             missed += 1;
                             if missed > MISSED {
-                                return Err(Broken::Silent(alive * MISSED));
+                                return Err(Broken::Silent(alive * MISSED, self.port));
                             }
                             beat = Instant::now() + alive;
                             self.session.post(&GET_PAYLOAD_INFO, &[SOL, INSTANCE]).await.ok();
@@ -269,66 +334,80 @@ impl Link {
         let Some([0, a, b, c, d, ..]) = answer.as_ref().map(|answer| answer.data.as_slice()) else {
             return Ok(());
         };
-        if self.owner.is_none_or(|owner| owner == [*a, *b, *c, *d]) { Ok(()) } else { Err(Broken::Taken) }
+        if self.owner.is_none_or(|owner| owner == [*a, *b, *c, *d]) { Ok(()) } else { Err(Taken.into()) }
     }
 
     /// Takes a packet of the BMC; false: nobody holds the line any more.
     async fn take(&mut self, payload: &[u8]) -> Result<bool, Broken> {
         let Some(packet) = SolPacket::parse(payload) else { return Ok(true) };
-        self.acknowledged(&packet).await;
+        self.acknowledged(&packet);
         if packet.flags & DEACTIVATED != 0 {
-            return Err(Broken::Taken);
+            return Err(Taken.into());
         }
         if packet.number == 0 {
             return Ok(true);
         }
         let is_new = packet.number != self.received;
+        // More cannot be acknowledged at once; the rest comes again.
+        let data = &packet.data[..packet.data.len().min(usize::from(u8::MAX))];
         if is_new {
             // While the reader is slow, the BMC waits for its acknowledgement.
-            if self.to.write_all(&packet.data).await.is_err() {
+            if self.to.write_all(data).await.is_err() {
                 return Ok(false);
             }
             self.received = packet.number;
         }
-        let accepted = u8::try_from(packet.data.len()).unwrap_or(u8::MAX);
+        let accepted = u8::try_from(data.len()).unwrap_or(u8::MAX);
         let acknowledgement =
             SolPacket { number: 0, acknowledges: packet.number, accepted, flags: 0, data: Vec::new() };
         self.session.send(Kind::Sol, acknowledgement.bytes()).await.ok();
         Ok(true)
     }
 
-    async fn acknowledged(&mut self, packet: &SolPacket) {
+    fn acknowledged(&mut self, packet: &SolPacket) {
         if packet.acknowledges == 0 || packet.acknowledges != self.number {
             return;
         }
         let Some(waiting) = self.waiting.take() else { return };
-        // A BMC whose line is slow takes a part; the rest is sent when it had time.
+        // A BMC whose line is slow takes a part. None and no reason is how some say that they took all.
         let accepted = usize::from(packet.accepted).min(waiting.data.len());
-        if packet.flags & (NACK | UNAVAILABLE) != 0 && accepted < waiting.data.len() {
-            self.number = next(self.number);
-            let data = waiting.data[accepted..].to_vec();
-            let again = Instant::now() + self.session.wire.pace.sol;
-            self.waiting = Some(Waiting { data, tries: waiting.tries, again });
+        let says_no = packet.flags & (NACK | UNAVAILABLE) != 0;
+        let refused = says_no && accepted == 0;
+        self.shared.deaf.store(refused, Ordering::Relaxed);
+        if accepted == waiting.data.len() || accepted == 0 && !says_no {
+            return;
         }
+        self.number = next(self.number);
+        let data = waiting.data[accepted..].to_vec();
+        let (tries, pause) =
+            if refused { (waiting.tries, self.session.wire.pace.sol) } else { (0, Duration::ZERO) };
+        self.waiting = Some(Waiting { data, tries, again: Instant::now() + pause, refused });
     }
 
     async fn send(&mut self, data: Vec<u8>) {
         self.number = next(self.number);
-        self.waiting = Some(Waiting { data, tries: 0, again: Instant::now() });
+        self.waiting = Some(Waiting { data, tries: 0, again: Instant::now(), refused: false });
         // What cannot be sent now is sent again.
         self.transmit().await;
     }
 
     async fn send_again(&mut self) -> Result<(), Broken> {
         match &self.waiting {
-            Some(waiting) if waiting.tries >= TRIES => {
-                Err(Broken::Silent(self.session.wire.pace.sol * TRIES))
+            Some(waiting) if Instant::now() < waiting.again => Ok(()),
+            Some(waiting) if waiting.tries >= TRIES && waiting.refused => {
+                // The BMC is there, the machine is not. Nobody wants these keys to come when it is switched on.
+                self.waiting = None;
+                self.shared.deaf.store(false, Ordering::Relaxed);
+                Ok(())
             }
-            Some(waiting) if Instant::now() >= waiting.again => {
+            Some(waiting) if waiting.tries >= TRIES => {
+                Err(Broken::Silent(self.session.wire.pace.sol * TRIES, self.port))
+            }
+            Some(_) => {
                 self.transmit().await;
                 Ok(())
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 

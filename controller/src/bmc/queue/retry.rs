@@ -46,8 +46,10 @@ impl BmcError {
             Self::Unreachable { .. } | Self::Timeout { .. } | Self::Malformed { .. } | Self::Busy { .. } => {
                 true
             }
-            // IPMI: no session is free; busy, too slow, being updated, starting.
-            Self::Completion { code, .. } => matches!(code, 0x01 | 0x0b | 0xc0 | 0xc3 | 0xd0..=0xd2),
+            // IPMI: no session is free, or it was lost while it began; busy, too slow, being updated, starting.
+            Self::Completion { code, .. } => {
+                matches!(code, 0x01 | 0x02 | 0x08 | 0x0b | 0x0f | 0xc0 | 0xc3 | 0xd0..=0xd2)
+            }
             Self::Refused { status, .. } => *status >= 500 || *status == 429,
             _ => false,
         }

@@ -12,6 +12,8 @@ pub struct Quirks {
     pub full_boot_request: bool,
     /// Choosing the disk for good in UEFI mode makes the firmware restore older boot entries.
     pub no_persistent_disk_in_uefi: bool,
+    /// IPMI: the boot device selector (0 to 15) that means the disk in UEFI mode; otherwise 2.
+    pub ipmi_uefi_disk: Option<u8>,
     /// Calls at the same time, 1 to 12; otherwise 2.
     pub concurrency: Option<u32>,
     /// Milliseconds from the start of one call to the start of the next, at most a minute.

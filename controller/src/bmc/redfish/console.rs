@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use url::Url;
 
 use super::{Machine, document::Document};
-use crate::bmc::{BmcError, Console, SerialLine};
+use crate::bmc::{BmcError, Claim, Console, SerialLine};
 
 #[async_trait]
 impl Console for Machine {
@@ -13,7 +13,7 @@ impl Console for Machine {
         Ok(false)
     }
 
-    async fn serial(&self) -> Result<Box<dyn SerialLine>, BmcError> {
+    async fn serial(&self, _claim: Claim) -> Result<Box<dyn SerialLine>, BmcError> {
         let system = self.system().await?;
         let offered = match system.flag("/SerialConsole/SSH/ServiceEnabled") {
             Some(true) => {

@@ -1,7 +1,7 @@
 //! A BMC that speaks RMCP+ and does with packets what a test wants. That it speaks as others do is shown by ipmitool.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
@@ -15,7 +15,6 @@ use super::super::{
 };
 
 const SESSION: u32 = 0x0102_0304;
-const RANDOM: [u8; 16] = [7; 16];
 const GUID: [u8; 16] = [9; 16];
 
 /// What becomes of the next packet that comes in.
@@ -29,8 +28,12 @@ pub(super) enum Fate {
     AnswerLost,
     /// It is answered twice.
     Doubled,
+    /// Its answer comes with the next one.
+    Late,
     /// It ends the session.
     EndsSession,
+    /// It ends the session and is answered.
+    Forgotten,
 }
 
 #[derive(Default)]
@@ -43,18 +46,58 @@ pub(super) struct State {
     pub(super) commands: Vec<(u8, u8, Vec<u8>)>,
     /// Packets that began a session.
     pub(super) opened: usize,
+    /// Sessions that were closed.
+    pub(super) closed: usize,
+    /// RAKP 3 that came in.
+    pub(super) proofs: usize,
+    /// Logins that the BMC counts as failed.
+    pub(super) failed: usize,
+    /// The key K_g.
+    pub(super) kg: Option<Vec<u8>>,
+    /// Nothing is answered when a suite is offered that it lacks.
+    pub(super) is_shy: bool,
     /// What was typed on the console.
     pub(super) typed: Vec<u8>,
     pub(super) is_on: bool,
+    /// The number of its maker; otherwise Supermicro.
+    pub(super) maker: Option<u32>,
+    /// The boot options that were written.
+    pub(super) options: BTreeMap<u8, Vec<u8>>,
+    /// Boot options that it does not have.
+    pub(super) lacks: Vec<u8>,
+    /// How it takes what is typed.
+    pub(super) ear: Ear,
+    /// A warm reset has no answer.
+    pub(super) dies_at_reset: bool,
+    /// Somebody else has the console.
+    pub(super) is_taken: bool,
+    /// Sessions for which the console was opened.
+    pub(super) consoles: usize,
     sequence: u32,
     console: Option<Console>,
+    held: Vec<Vec<u8>>,
     sol_number: u8,
     last_typed: u8,
+}
+
+/// How what is typed is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Ear {
+    #[default]
+    All,
+    /// So many characters of a packet, with those flags.
+    Some(usize, u8),
+    /// Nothing, and no reason.
+    Mute,
+    /// The console belongs to somebody else now.
+    Taken,
 }
 
 struct Console {
     id: u32,
     random: [u8; 16],
+    /// The BMC's own, another one for each RAKP 1.
+    answer: [u8; 16],
     who: Vec<u8>,
     keys: Option<Keys>,
 }
@@ -91,6 +134,16 @@ impl Bmc {
         Self { address, state, task }
     }
 
+    /// It restarts before it answers a warm reset.
+    pub(crate) fn dies_at_reset(&self) {
+        self.state.lock().unwrap().dies_at_reset = true;
+    }
+
+    /// What was typed on its console.
+    pub(crate) fn typed(&self) -> String {
+        String::from_utf8(self.state.lock().unwrap().typed.clone()).unwrap()
+    }
+
     /// The same, for tests of what is built upon it.
     pub(crate) async fn modern() -> Self {
         Self::start(Suite::Sha256).await
@@ -109,11 +162,17 @@ fn answers(state: &mut State, suite: Suite, bytes: &[u8]) -> Vec<Vec<u8>> {
             state.console = None;
             return Vec::new();
         }
+        Fate::Forgotten => state.console = None,
         _ => {}
     }
-    let answers = answer(state, suite, bytes);
+    let mut answers = std::mem::take(&mut state.held);
+    answers.extend(answer(state, suite, bytes));
     match fate {
         Fate::AnswerLost => Vec::new(),
+        Fate::Late => {
+            state.held = answers;
+            Vec::new()
+        }
         Fate::Doubled => answers.iter().chain(&answers).cloned().collect(),
         _ => answers,
     }
@@ -121,7 +180,9 @@ fn answers(state: &mut State, suite: Suite, bytes: &[u8]) -> Vec<Vec<u8>> {
 
 fn answer(state: &mut State, suite: Suite, bytes: &[u8]) -> Vec<Vec<u8>> {
     if let Some(packet) = Packet::parse(bytes, None) {
-        let plain = |kind, payload| vec![Packet::plain(kind, payload).bytes(None)];
+        let plain = |kind, payload: Option<Vec<u8>>| {
+            payload.into_iter().map(|payload| Packet::plain(kind, payload).bytes(None)).collect()
+        };
         return match packet.kind {
             Kind::OpenRequest => plain(Kind::OpenResponse, open(state, suite, &packet.payload)),
             Kind::Rakp1 => plain(Kind::Rakp2, greet(state, suite, &packet.payload)),
@@ -148,54 +209,67 @@ fn answer(state: &mut State, suite: Suite, bytes: &[u8]) -> Vec<Vec<u8>> {
     answers
 }
 
-fn open(state: &mut State, suite: Suite, request: &[u8]) -> Vec<u8> {
+/// As OpenBMC says no: the tag is given back only with a yes.
+fn refusal(status: u8) -> Option<Vec<u8>> {
+    Some(vec![0, status, 0, 0, 0, 0, 0, 0])
+}
+
+fn open(state: &mut State, suite: Suite, request: &[u8]) -> Option<Vec<u8>> {
     state.opened += 1;
     let algorithms = [request[12], request[20], request[28]];
+    if algorithms != suite.algorithms() {
+        return if state.is_shy { None } else { refusal(0x11) };
+    }
     let mut answer = vec![request[0], 0, request[1], 0];
     answer.extend(&request[4..8]);
-    if algorithms != suite.algorithms() {
-        answer[1] = 0x11;
-        return answer;
-    }
     answer.extend(SESSION.to_le_bytes());
     answer.extend(&request[8..32]);
     let id = u32::from_le_bytes(request[4..8].try_into().unwrap());
-    state.console = Some(Console { id, random: [0; 16], who: Vec::new(), keys: None });
-    answer
+    state.console = Some(Console { id, random: [0; 16], answer: [0; 16], who: Vec::new(), keys: None });
+    Some(answer)
 }
 
-fn greet(state: &mut State, suite: Suite, request: &[u8]) -> Vec<u8> {
-    let console = state.console.as_mut().unwrap();
+fn greet(state: &mut State, suite: Suite, request: &[u8]) -> Option<Vec<u8>> {
+    let Some(console) = &mut state.console else { return refusal(0x02) };
     console.random.copy_from_slice(&request[8..24]);
     console.who = [&request[24..25], &request[27..]].concat();
+    console.answer = rand::random();
+    if request[28..] != *b"admin" {
+        state.failed += 1;
+        return refusal(0x0d);
+    }
     let mut answer = vec![request[0], 0, 0, 0];
     answer.extend(console.id.to_le_bytes());
-    if request[28..] != *b"admin" {
-        answer[1] = 0x0d;
-        return answer;
-    }
-    answer.extend(RANDOM);
+    answer.extend(console.answer);
     answer.extend(GUID);
     let ids = [console.id.to_le_bytes(), SESSION.to_le_bytes()].concat();
-    answer.extend(sign(&suite.key(b"secret"), &[&ids, &console.random, &RANDOM, &GUID, &console.who]));
-    answer
+    let parts = [&ids[..], &console.random, &console.answer, &GUID, &console.who];
+    answer.extend(sign(&suite.key(b"secret"), &parts));
+    Some(answer)
 }
 
-fn prove(state: &mut State, suite: Suite, request: &[u8]) -> Vec<u8> {
-    let console = state.console.as_mut().unwrap();
+fn prove(state: &mut State, suite: Suite, request: &[u8]) -> Option<Vec<u8>> {
+    state.proofs += 1;
+    let Some(console) = &mut state.console else { return refusal(0x02) };
+    // The session is there: this is said once.
+    if console.keys.is_some() {
+        return None;
+    }
     let user = suite.key(b"secret");
     let mut answer = vec![request[0], 0, 0, 0];
     answer.extend(console.id.to_le_bytes());
-    if request[8..] != sign(&user, &[&RANDOM, &console.id.to_le_bytes(), &console.who]) {
-        answer[1] = 0x0f;
-        return answer;
+    if request[8..] != sign(&user, &[&console.answer, &console.id.to_le_bytes(), &console.who]) {
+        state.failed += 1;
+        state.console = None;
+        return refusal(0x0f);
     }
-    let session_key = sign(&user, &[&console.random, &RANDOM, &console.who]);
+    let kg = state.kg.as_deref().map_or_else(|| user.clone(), |kg| suite.key(kg));
+    let session_key = sign(&kg, &[&console.random, &console.answer, &console.who]);
     let code = sign(&suite.key(&session_key), &[&console.random, &SESSION.to_le_bytes(), &GUID]);
     answer.extend(&code[..suite.code_length()]);
     console.keys = Some(Keys::new(suite, &session_key));
     state.sequence = 0;
-    answer
+    Some(answer)
 }
 
 /// Get Channel Authentication Capabilities, outside of a session and in the packet of IPMI 1.5.
@@ -216,6 +290,9 @@ fn inside(state: &mut State, packet: &Packet) -> Vec<(Kind, Vec<u8>)> {
     match packet.kind {
         Kind::Message => {
             let Some(request) = Message::parse(&packet.payload) else { return Vec::new() };
+            if (request.net_fn, request.command) == (0x06, 0x03) && state.dies_at_reset {
+                return Vec::new();
+            }
             let data = done(state, &request);
             vec![(Kind::Message, Message { net_fn: request.net_fn | 1, data, ..request }.bytes())]
         }
@@ -236,9 +313,33 @@ fn done(state: &mut State, request: &Message) -> Vec<u8> {
             state.is_on = request.data[0] != 0;
             Vec::new()
         }
-        (0x06, 0x01) => vec![0x20, 1, 2, 0x30, 2, 0xbf, 0x7c, 0x2a, 0, 1, 0],
+        (0x00, 0x08) if state.lacks.contains(&request.data[0]) => return vec![0x80],
+        (0x00, 0x08) => {
+            state.options.insert(request.data[0], request.data[1..].to_vec());
+            Vec::new()
+        }
+        (0x00, 0x09) => {
+            let found = state.options.get(&request.data[0]).cloned().unwrap_or_else(|| vec![0; 5]);
+            [vec![1, request.data[0]], found].concat()
+        }
+        (0x06, 0x01) => {
+            let [m0, m1, m2, _] = state.maker.unwrap_or(10876).to_le_bytes();
+            vec![0x20, 1, 2, 0x30, 2, 0xbf, m0, m1, m2, 1, 0]
+        }
+        (0x06, 0x48) if state.is_taken => return vec![0x80],
+        (0x06, 0x49) => {
+            state.is_taken = false;
+            Vec::new()
+        }
         (0x06, 0x3b) => request.data.clone(),
-        (0x06, 0x48) => vec![0, 0, 0, 0, 64, 0, 64, 0, 0x6f, 2, 0xff, 0xff],
+        (0x06, 0x3c) => {
+            state.closed += 1;
+            Vec::new()
+        }
+        (0x06, 0x48) => {
+            state.consoles += 1;
+            vec![0, 0, 0, 0, 64, 0, 64, 0, 0x6f, 2, 0xff, 0xff]
+        }
         _ => Vec::new(),
     });
     answer
@@ -250,15 +351,21 @@ fn console(state: &mut State, payload: &[u8]) -> Vec<(Kind, Vec<u8>)> {
     if packet.number == 0 {
         return Vec::new();
     }
-    let accepted = packet.data.len() as u8;
-    let mut answer =
-        SolPacket { number: 0, acknowledges: packet.number, accepted, flags: 0, data: Vec::new() };
-    if packet.number != state.last_typed {
+    let (most, flags) = match state.ear {
+        Ear::All | Ear::Mute => (packet.data.len(), 0),
+        Ear::Some(most, flags) => (most.min(packet.data.len()), flags),
+        Ear::Taken => (0, 0x10),
+    };
+    let taken = &packet.data[..most];
+    let accepted = if state.ear == Ear::Mute { 0 } else { most as u8 };
+    let flags = if most < packet.data.len() { flags } else { 0 };
+    let mut answer = SolPacket { number: 0, acknowledges: packet.number, accepted, flags, data: Vec::new() };
+    if packet.number != state.last_typed && !taken.is_empty() {
         state.last_typed = packet.number;
-        state.typed.extend(&packet.data);
+        state.typed.extend(taken);
         state.sol_number = state.sol_number % 15 + 1;
         answer.number = state.sol_number;
-        answer.data = packet.data.to_ascii_uppercase();
+        answer.data = taken.to_ascii_uppercase();
     }
     vec![(Kind::Sol, answer.bytes())]
 }

@@ -72,7 +72,11 @@ proptest! {
     #[test]
     fn a_hostile_fru_has_bounded_fields(mut bytes in prop::collection::vec(any::<u8>(), 64..512)) {
         bytes[..8].copy_from_slice(&[1, 0, 0, 1, 2, 0, 0, 0xfc]);
-        Fru::parse(&bytes);
+        let found = Fru::parse(&bytes);
+        for field in [found.manufacturer, found.product, found.serial].into_iter().flatten() {
+            // 63 bytes, four letters in three of them.
+            prop_assert!(field.chars().count() <= 126 && !field.chars().any(char::is_control), "{field:?}");
+        }
     }
 }
 
@@ -113,6 +117,12 @@ fn readings_are_converted() {
     negative[20] = 0x80;
     negative[26] = 0;
     assert_eq!(Described::parse(&negative).unwrap().value(0xff), Some(-1.0));
+    // Which modifier it would be, if there were one.
+    negative[22] = 5;
+    assert_eq!(Described::parse(&negative).unwrap().value(1), Some(1.0));
+    let mut foreign = temperature(3, "CPU", 2, 0xf1);
+    foreign[5] = 0x2c;
+    assert!(Described::parse(&foreign).is_none(), "the BMC has another sensor 3");
     negative[23] = 7;
     assert_eq!(Described::parse(&negative).unwrap().value(0), None, "1 / 0 is no reading");
 }

@@ -1,38 +1,18 @@
 //! Lost packets, packets that come twice, BMCs that end sessions, are busy, refuse passwords, are not there.
 
+use std::time::Duration;
+
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{
     super::{crypto::Suite, settings::Settings},
     bmc::{Bmc, Fate},
-    machine, pace, settings,
+    machine, pace, quick, settings,
 };
 use crate::{
-    bmc::{BmcError, Changed, Console as _, Manager as _, Nmi as _, Power as _, PowerAction, Raw as _},
+    bmc::{BmcError, Changed, Manager as _, Nmi as _, Power as _, PowerAction, Raw as _},
     node::PowerState,
 };
-
-#[tokio::test]
-async fn both_cipher_suites_work_and_the_better_one_is_tried_first() {
-    for (suite, opened) in [(Suite::Sha256, 1), (Suite::Sha1, 2)] {
-        let bmc = Bmc::start(suite).await;
-        let machine = machine(settings(bmc.address, json!({})), pace());
-        assert_eq!(machine.state().await.unwrap(), PowerState::Off);
-        assert_eq!(machine.set(PowerAction::On).await.unwrap(), Changed::Yes);
-        assert_eq!(machine.set(PowerAction::On).await.unwrap(), Changed::Already);
-        machine.inject().await.unwrap();
-        assert_eq!(bmc.state.lock().unwrap().opened, opened, "one session for all of it");
-    }
-}
-
-#[tokio::test]
-async fn a_suite_that_the_bmc_lacks_is_named() {
-    let bmc = Bmc::start(Suite::Sha1).await;
-    let machine = machine(settings(bmc.address, json!({"ipmi_cipher_suite": 17})), pace());
-    let error = machine.state().await.unwrap_err().to_string();
-    assert!(error.contains("ipmi_cipher_suite"), "{error}");
-}
 
 /// The simulator has no suite 17: ipmitool shows that ours speaks it as others do.
 #[tokio::test]
@@ -47,7 +27,7 @@ async fn ipmitool_understands_the_bmc_of_these_tests() {
             .env("IPMI_PASSWORD", "secret")
             .kill_on_drop(true)
             .output();
-        let output = tokio::time::timeout(std::time::Duration::from_secs(60), output).await.unwrap().unwrap();
+        let output = tokio::time::timeout(Duration::from_secs(60), output).await.unwrap().unwrap();
         assert!(output.status.success(), "{output:?}");
         assert!(bmc.state.lock().unwrap().is_on);
     }
@@ -89,33 +69,8 @@ async fn a_busy_bmc_is_asked_again_and_a_refusal_is_explained() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_tried_once_and_the_bmc_is_not_told() {
-    let bmc = Bmc::start(Suite::Sha256).await;
-    let wrong = |more| machine(settings(bmc.address, more), pace());
-    for more in [json!({"ipmi_password": "wrong"}), json!({"ipmi_username": "nobody"})] {
-        let machine = wrong(more);
-        let error = machine.state().await.unwrap_err();
-        assert!(matches!(error, BmcError::Credentials { .. }), "{error}");
-        assert!(!error.to_string().contains("wrong"), "{error}");
-        let opened = bmc.state.lock().unwrap().opened;
-        assert!(matches!(machine.state().await, Err(BmcError::Credentials { .. })));
-        assert_eq!(bmc.state.lock().unwrap().opened, opened, "it is not tried again");
-    }
-    // The right one is not held up by that.
-    wrong(json!({})).state().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_user_without_the_privilege_is_told_which_key_says_it() {
-    let bmc = Bmc::start(Suite::Sha256).await;
-    bmc.state.lock().unwrap().codes = [0x81].into();
-    let error = machine(settings(bmc.address, json!({})), pace()).state().await.unwrap_err().to_string();
-    assert!(error.contains("Set Session Privilege Level") && error.contains("ipmi_priv_level"), "{error}");
-}
-
-#[tokio::test]
 async fn a_bmc_that_is_not_there_is_unreachable_or_silent() {
-    const WAITS: &[std::time::Duration] = &[std::time::Duration::from_millis(20); 2];
+    const WAITS: &[Duration] = &[Duration::from_millis(20); 2];
     let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let quick = super::Pace { waits: WAITS, ..pace() };
     let silent = machine(settings(nobody.local_addr().unwrap(), json!({})), quick);
@@ -127,14 +82,85 @@ async fn a_bmc_that_is_not_there_is_unreachable_or_silent() {
 }
 
 #[tokio::test]
-async fn the_bmc_comes_back_after_its_reset() {
+async fn what_must_not_be_done_twice_is_not() {
     let bmc = Bmc::start(Suite::Sha256).await;
-    let machine = machine(settings(bmc.address, json!({})), pace());
+    let patient = machine(settings(bmc.address, json!({})), quick());
+    let resets = || {
+        let state = bmc.state.lock().unwrap();
+        state.commands.iter().filter(|command| (command.0, command.1) == (0, 2)).count()
+    };
+    patient.set(PowerAction::On).await.unwrap();
+    assert_eq!(resets(), 1);
+    // The answers to the reset are lost: nobody knows whether it was done, so it is not done in another session.
+    bmc.expect(&[&[Fate::Answered][..], &[Fate::AnswerLost; 6]].concat());
+    let error = patient.set(PowerAction::ForceRestart).await.unwrap_err();
+    assert!(matches!(error, BmcError::Timeout { .. }), "{error}");
+    assert_eq!(resets(), 7, "the packets of one session are one reset, by their number");
+    assert_eq!(bmc.state.lock().unwrap().opened, 1);
+    // "Took too long" may mean that it was done; "busy" means that it was not.
+    patient.state().await.unwrap();
+    bmc.state.lock().unwrap().codes = [0, 0xc3].into();
+    let error = patient.set(PowerAction::ForceRestart).await.unwrap_err();
+    assert!(matches!(error, BmcError::Completion { code: 0xc3, .. }), "{error}");
+    bmc.state.lock().unwrap().codes = [0, 0xc0].into();
+    patient.set(PowerAction::ForceRestart).await.unwrap();
+    assert_eq!(resets(), 8);
+}
+
+#[tokio::test]
+async fn a_session_that_may_have_ended_is_proved_before_such_a_command() {
+    let bmc = Bmc::start(Suite::Sha256).await;
+    let machine = machine(settings(bmc.address, json!({})), super::Pace { fresh: Duration::ZERO, ..quick() });
     machine.state().await.unwrap();
-    bmc.expect(&[Fate::Answered, Fate::EndsSession, Fate::Lost, Fate::Lost, Fate::Lost]);
+    bmc.expect(&[Fate::EndsSession]);
+    machine.inject().await.unwrap();
+    let state = bmc.state.lock().unwrap();
+    assert_eq!(state.opened, 2);
+    assert_eq!(state.commands.last().unwrap(), &(0, 2, vec![4]));
+}
+
+#[tokio::test]
+async fn a_reset_ends_when_the_bmc_was_gone_and_is_back() {
+    use Fate::{Answered, EndsSession, Lost};
+    let bmc = Bmc::start(Suite::Sha256).await;
+    let machine = machine(settings(bmc.address, json!({})), quick());
+    machine.state().await.unwrap();
+    // Is it there, the reset, still there twice; gone.
+    bmc.expect(&[
+        Answered,
+        Answered,
+        Answered,
+        Answered,
+        EndsSession,
+        Lost,
+        Lost,
+        Lost,
+        Lost,
+        Lost,
+        Lost,
+        Lost,
+    ]);
     machine.reset().await.unwrap();
-    let commands = bmc.state.lock().unwrap().commands.clone();
-    assert!(commands.contains(&(0x06, 0x02, vec![])), "{commands:?}");
+    let state = bmc.state.lock().unwrap();
+    assert!(state.fates.is_empty() && state.opened == 2, "{:?}", state.fates);
+    assert!(state.commands.contains(&(0x06, 0x02, vec![])), "{:?}", state.commands);
+    assert_eq!(state.commands.last().unwrap(), &(0x06, 0x01, vec![]));
+}
+
+#[tokio::test]
+async fn a_reset_that_does_not_happen_is_no_success() {
+    let bmc = Bmc::start(Suite::Sha256).await;
+    let stubborn = super::Pace { down: Duration::from_millis(50), ..pace() };
+    let error = machine(settings(bmc.address, json!({})), stubborn).reset().await.unwrap_err();
+    assert!(error.to_string().contains("goes on answering"), "{error}");
+}
+
+#[tokio::test]
+async fn a_new_password_is_that_of_the_next_session() {
+    let bmc = Bmc::start(Suite::Sha256).await;
+    let machine = machine(settings(bmc.address, json!({"ipmi_password": "wrong"})), pace());
+    machine.client.password_is(bessemer_proto::secret::Secret::new("secret"));
+    machine.state().await.unwrap();
 }
 
 #[tokio::test]
@@ -145,36 +171,6 @@ async fn raw_commands_are_sent_as_they_are() {
     for bad in [&[][..], &[6], &[7, 1], &[0x40, 1]] {
         assert!(matches!(machine.send(bad).await, Err(BmcError::DriverInfo(_))), "{bad:?}");
     }
-}
-
-#[tokio::test]
-async fn nothing_typed_or_shown_is_lost_or_doubled_on_a_bad_line() {
-    use Fate::{Doubled, Lost};
-    let bmc = Bmc::start(Suite::Sha256).await;
-    let machine = machine(settings(bmc.address, json!({"ipmi_cipher_suite": 17})), pace());
-    let mut line = machine.serial().await.unwrap();
-    bmc.expect(&[Lost, Doubled, Doubled, Lost, Lost, Doubled]);
-    let text: String = (0..40).map(|n| format!("line number {n}\n")).collect();
-    line.write_all(text.as_bytes()).await.unwrap();
-    let mut shown = vec![0; text.len()];
-    line.read_exact(&mut shown).await.unwrap();
-    assert_eq!(String::from_utf8(shown).unwrap(), text.to_ascii_uppercase());
-    assert_eq!(String::from_utf8(bmc.state.lock().unwrap().typed.clone()).unwrap(), text);
-}
-
-#[tokio::test]
-async fn a_console_whose_bmc_is_gone_says_so() {
-    let quick = super::Pace {
-        sol: std::time::Duration::from_millis(5),
-        alive: std::time::Duration::from_millis(20),
-        ..pace()
-    };
-    let bmc = Bmc::start(Suite::Sha256).await;
-    let machine = machine(settings(bmc.address, json!({})), quick);
-    let mut line = machine.serial().await.unwrap();
-    drop(bmc);
-    let error = line.read_u8().await.unwrap_err().to_string();
-    assert!(error.contains("has not answered on the serial console"), "{error}");
 }
 
 #[tokio::test]

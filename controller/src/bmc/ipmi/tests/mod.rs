@@ -1,9 +1,12 @@
 //! Against OpenIPMI's simulator, ipmitool, and a BMC of our own that misbehaves on demand.
 
 pub(crate) mod bmc;
+mod boot;
 mod hostile;
+mod login;
 mod misbehaviour;
 mod simulator;
+mod sol;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -19,12 +22,21 @@ fn pace() -> Pace {
         waits: WAITS,
         command: Duration::from_secs(30),
         idle: Duration::from_secs(30),
+        fresh: Duration::from_secs(5),
+        down: Duration::from_secs(20),
+        doubt: Duration::from_secs(600),
         busy: Duration::from_millis(5),
         poll: Duration::from_millis(5),
         start: Duration::from_secs(20),
         sol: Duration::from_millis(200),
         alive: Duration::from_secs(1),
     }
+}
+
+/// For answers that never come.
+fn quick() -> Pace {
+    const WAITS: &[Duration] = &[Duration::from_millis(150); 6];
+    Pace { waits: WAITS, ..pace() }
 }
 
 fn settings(address: SocketAddr, more: Value) -> Settings {
@@ -38,5 +50,5 @@ fn settings(address: SocketAddr, more: Value) -> Settings {
 }
 
 fn machine(settings: Settings, pace: Pace) -> Machine {
-    Machine { client: Client::new(settings, pace), boot_mode: Some(BootMode::Uefi) }
+    Machine { client: Client::new(settings, pace), boot_mode: Ok(BootMode::Uefi) }
 }

@@ -14,10 +14,10 @@ use tokio::{
 use super::{super::Machine, hostile::temperature, machine, pace, settings};
 use crate::{
     bmc::{
-        BmcError, BootDevice as _, BootSource, Changed, Console as _, Health, Inventory as _, Manager as _,
-        Overview as _, Power as _, PowerAction, Sensors as _, SystemLog as _,
+        BmcError, BootDevice as _, BootSource, Changed, Claim, Console as _, Health, Inventory as _,
+        Manager as _, Overview as _, Power as _, PowerAction, Sensors as _, SystemLog as _,
     },
-    node::PowerState,
+    node::{BootMode, PowerState},
 };
 
 /// What the simulator calls to switch its machine; the state is files beside it.
@@ -95,7 +95,8 @@ fn commands() -> String {
 #[tokio::test]
 async fn power_and_boot_device() {
     let simulator = Simulator::start().await;
-    let machine = simulator.machine();
+    // It says that it is a Supermicro, and does not know their disk of UEFI.
+    let machine = Machine { boot_mode: Ok(BootMode::Bios), ..simulator.machine() };
     assert_eq!(machine.state().await.unwrap(), PowerState::Off);
     assert_eq!(machine.set(PowerAction::On).await.unwrap(), Changed::Yes);
     machine.wait_for(PowerState::On, pace().start).await.unwrap();
@@ -160,7 +161,7 @@ async fn a_wrong_password_another_user_and_a_dead_bmc() {
 async fn the_serial_console_leads_to_the_serial_port() {
     let simulator = Simulator::start().await;
     let machine = simulator.machine();
-    let mut line = machine.serial().await.unwrap();
+    let mut line = machine.serial(Claim::Take).await.unwrap();
     let (mut port, _) = simulator.serial.accept().await.unwrap();
     line.write_all(b"root\r").await.unwrap();
     let mut typed = [0; 5];
@@ -172,7 +173,7 @@ async fn the_serial_console_leads_to_the_serial_port() {
     line.read_exact(&mut shown).await.unwrap();
     assert_eq!(String::from_utf8(shown).unwrap(), boot);
     // Who comes later gets the console, as an operator expects whose other terminal still has it.
-    let mut second = machine.serial().await.unwrap();
+    let mut second = machine.serial(Claim::Take).await.unwrap();
     assert!(line.read_u8().await.is_err());
     port.write_all(b"login: ").await.unwrap();
     let mut prompt = [0; 7];
