@@ -99,8 +99,14 @@ impl Bmc {
 pub fn open(node: &Node) -> Result<Bmc, BmcError> {
     match node.driver.as_str() {
         "ipmi" => ipmi::open(node),
-        "redfish" => redfish::open(&node.driver_info),
-        "ilo" => ilo::open(&node.driver_info),
+        "redfish" => {
+            let keys = ["redfish_address", "redfish_username", "redfish_password"];
+            Ok(ipmi::console(redfish::open(&node.driver_info)?, node, keys))
+        }
+        "ilo" => {
+            let keys = ["ilo_address", "ilo_username", "ilo_password"];
+            Ok(ipmi::console(ilo::open(&node.driver_info)?, node, keys))
+        }
         "fake-hardware" => fake::open(node),
         // Whoever switches the machine says so here; nothing else can be asked of it.
         "manual-management" => Ok(Bmc::only_power(fake::open(node)?.power)),

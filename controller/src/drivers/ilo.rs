@@ -26,7 +26,7 @@ const fn of(kind: &'static str, enabled: &'static [&'static str]) -> Interface {
 const INTERFACES: &[Interface] = &[
     of("bios", &["ilo", "no-bios"]),
     only("boot", &["ilo-virtual-media"]),
-    only("console", &["no-console"]),
+    of("console", &["no-console", "ilo"]),
     only("deploy", &["direct"]),
     of("firmware", &["ilo", "no-firmware"]),
     of("inspect", &["ilo", "no-inspect"]),
@@ -56,6 +56,11 @@ const PROPERTIES: &[(&str, &str)] = &[
         "The password that cleaning step reset_ilo_credential gives to ilo_username; it moves to ilo_password then.",
     ),
     (
+        "ipmi_port",
+        "With console_interface ilo: UDP port of IPMI at the iLO. Default 623. The other ipmi_ keys of driver ipmi count as \
+         well; address, user and password are those of the iLO unless they are set.",
+    ),
+    (
         "config_via_removable",
         "true: the deploy ramdisk gets its parameters on a second virtual medium (floppy). Default false: they are \
          inside the ISO.",
@@ -77,7 +82,10 @@ const REPLACED: &[(&str, &str)] = &[
         "deploy_iso",
         "is not used: machines boot the deploy ISO of boot.deploy_iso in the controller's configuration",
     ),
-    ("console_port", "is not used: there is no console by IPMI for this hardware type yet"),
+    (
+        "console_port",
+        "is not used: consoles have no port of their own here, they are served by the API (console_info)",
+    ),
 ];
 
 /// Turns a classic driver name into the hardware type that does its work, and says in the node what is different.

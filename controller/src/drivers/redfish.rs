@@ -15,7 +15,7 @@ const fn of(kind: &'static str, enabled: &'static [&'static str]) -> Interface {
 const INTERFACES: &[Interface] = &[
     of("bios", &["redfish", "no-bios"]),
     only("boot", &["redfish-virtual-media"]),
-    of("console", &["no-console", "redfish-graphical"]),
+    of("console", &["no-console", "redfish-graphical", "ipmitool-socat"]),
     only("deploy", &["direct"]),
     of("firmware", &["redfish", "no-firmware"]),
     of("inspect", &["redfish", "no-inspect"]),
@@ -43,6 +43,11 @@ const PROPERTIES: &[(&str, &str)] = &[
     ),
     ("redfish_tls_minimum_version", "The oldest TLS that is spoken: 1.2 (default) or 1.3."),
     ("redfish_auth_type", "basic, session, or auto (default): a session, and basic when the BMC has none."),
+    (
+        "ipmi_port",
+        "With console_interface ipmitool-socat: UDP port of IPMI at the same BMC. Default 623. The other ipmi_ keys of driver \
+         ipmi count as well; address, user and password are those of Redfish unless they are set.",
+    ),
     (
         "config_via_removable",
         "true: the deploy ramdisk gets its parameters on a second virtual medium (floppy or USB stick). Default \

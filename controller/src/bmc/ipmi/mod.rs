@@ -4,6 +4,7 @@
 //! other files each implement one capability on top of it. What a BMC sends is hostile: sizes, counts and waits are
 //! bounded, and nothing is believed that is not signed.
 
+mod beside;
 mod boot;
 mod command;
 mod crypto;
@@ -30,6 +31,7 @@ use std::{
 use bessemer_proto::secret::Secret;
 use tokio::time::Instant;
 
+pub(in crate::bmc) use self::beside::console;
 use self::{
     command::Command,
     crypto::Suite,
