@@ -281,6 +281,29 @@ fn answer_to(command: &Command, request: u8, packet: &Packet) -> Option<Message>
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn a_network_that_says_no_is_listened_to_again_soon() {
+        let first = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = first.local_addr().unwrap();
+        let info = serde_json::json!({"ipmi_address": "127.0.0.1", "ipmi_port": address.port()});
+        let settings = Settings::from_driver_info(info.as_object().unwrap()).unwrap();
+        let wire = Wire::open(&settings, Pace::default()).await.unwrap();
+        drop(first);
+        wire.send(b"?").await.unwrap();
+        let mut problem = None;
+        let later = Instant::now() + Duration::from_secs(3600);
+        let answer = async {
+            // After the refusal came.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let second = UdpSocket::bind(address).await.unwrap();
+            second.send_to(b"!", wire.socket.local_addr().unwrap()).await.unwrap();
+        };
+        let both = async { tokio::join!(wire.receive(later, &mut problem), answer).0 };
+        let received = tokio::time::timeout(Duration::from_secs(30), both).await.unwrap();
+        assert_eq!(received.as_deref(), Some(&b"!"[..]));
+        assert!(problem.is_some(), "the network did say no");
+    }
+
     #[test]
     fn each_sequence_number_is_taken_once() {
         let mut window = Window::default();

@@ -54,6 +54,10 @@ pub(super) struct State {
     pub(super) failed: usize,
     /// The key K_g.
     pub(super) kg: Option<Vec<u8>>,
+    /// Its user's password; otherwise `secret`.
+    pub(super) password: Option<Vec<u8>>,
+    /// What its machine still has to say.
+    pub(super) flood: Vec<u8>,
     /// Nothing is answered when a suite is offered that it lacks.
     pub(super) is_shy: bool,
     /// What was typed on the console.
@@ -214,6 +218,10 @@ fn refusal(status: u8) -> Option<Vec<u8>> {
     Some(vec![0, status, 0, 0, 0, 0, 0, 0])
 }
 
+fn user_key(state: &State, suite: Suite) -> ring::hmac::Key {
+    suite.key(state.password.as_deref().unwrap_or(b"secret"))
+}
+
 fn open(state: &mut State, suite: Suite, request: &[u8]) -> Option<Vec<u8>> {
     state.opened += 1;
     let algorithms = [request[12], request[20], request[28]];
@@ -230,6 +238,7 @@ fn open(state: &mut State, suite: Suite, request: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn greet(state: &mut State, suite: Suite, request: &[u8]) -> Option<Vec<u8>> {
+    let user = user_key(state, suite);
     let Some(console) = &mut state.console else { return refusal(0x02) };
     console.random.copy_from_slice(&request[8..24]);
     console.who = [&request[24..25], &request[27..]].concat();
@@ -244,18 +253,18 @@ fn greet(state: &mut State, suite: Suite, request: &[u8]) -> Option<Vec<u8>> {
     answer.extend(GUID);
     let ids = [console.id.to_le_bytes(), SESSION.to_le_bytes()].concat();
     let parts = [&ids[..], &console.random, &console.answer, &GUID, &console.who];
-    answer.extend(sign(&suite.key(b"secret"), &parts));
+    answer.extend(sign(&user, &parts));
     Some(answer)
 }
 
 fn prove(state: &mut State, suite: Suite, request: &[u8]) -> Option<Vec<u8>> {
     state.proofs += 1;
+    let user = user_key(state, suite);
     let Some(console) = &mut state.console else { return refusal(0x02) };
     // The session is there: this is said once.
     if console.keys.is_some() {
         return None;
     }
-    let user = suite.key(b"secret");
     let mut answer = vec![request[0], 0, 0, 0];
     answer.extend(console.id.to_le_bytes());
     if request[8..] != sign(&user, &[&console.answer, &console.id.to_le_bytes(), &console.who]) {
@@ -326,6 +335,26 @@ fn done(state: &mut State, request: &Message) -> Vec<u8> {
             let [m0, m1, m2, _] = state.maker.unwrap_or(10876).to_le_bytes();
             vec![0x20, 1, 2, 0x30, 2, 0xbf, m0, m1, m2, 1, 0]
         }
+        (0x06, 0x46) => {
+            let mut name = if request.data[0] == 2 { b"admin".to_vec() } else { Vec::new() };
+            name.resize(16, 0);
+            name
+        }
+        // User 2, 20 bytes: is it the password, set it.
+        (0x06, 0x47) => {
+            let length = request.data[2..].iter().position(|byte| *byte == 0).unwrap_or(20);
+            let given = request.data[2..2 + length].to_vec();
+            match request.data[..2] {
+                [0x82, 3] if state.password.as_ref() != Some(&given) => return vec![0x80],
+                [0x82, 2] => state.password = Some(given),
+                _ => {}
+            }
+            Vec::new()
+        }
+        // One entry in the log; no reservations; erased at once.
+        (0x0a, 0x40) => vec![0x51, 1, 0],
+        (0x0a, 0x42) => return vec![0xc1],
+        (0x0a, 0x47) => vec![1],
         (0x06, 0x48) if state.is_taken => return vec![0x80],
         (0x06, 0x49) => {
             state.is_taken = false;
@@ -349,7 +378,15 @@ fn done(state: &mut State, request: &Message) -> Vec<u8> {
 fn console(state: &mut State, payload: &[u8]) -> Vec<(Kind, Vec<u8>)> {
     let packet = SolPacket::parse(payload).unwrap();
     if packet.number == 0 {
-        return Vec::new();
+        let accepted = usize::from(packet.accepted).min(state.flood.len());
+        state.flood.drain(..accepted);
+        if packet.acknowledges != state.sol_number || state.flood.is_empty() {
+            return Vec::new();
+        }
+        state.sol_number = state.sol_number % 15 + 1;
+        let (number, data) = (state.sol_number, state.flood.clone());
+        let rest = SolPacket { number, acknowledges: 0, accepted: 0, flags: 0, data };
+        return vec![(Kind::Sol, rest.bytes())];
     }
     let (most, flags) = match state.ear {
         Ear::All | Ear::Mute => (packet.data.len(), 0),
@@ -365,7 +402,7 @@ fn console(state: &mut State, payload: &[u8]) -> Vec<(Kind, Vec<u8>)> {
         state.typed.extend(taken);
         state.sol_number = state.sol_number % 15 + 1;
         answer.number = state.sol_number;
-        answer.data = taken.to_ascii_uppercase();
+        answer.data = if state.flood.is_empty() { taken.to_ascii_uppercase() } else { state.flood.clone() };
     }
     vec![(Kind::Sol, answer.bytes())]
 }

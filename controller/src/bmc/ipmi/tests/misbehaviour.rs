@@ -10,7 +10,7 @@ use super::{
     machine, pace, quick, settings,
 };
 use crate::{
-    bmc::{BmcError, Changed, Manager as _, Nmi as _, Power as _, PowerAction, Raw as _},
+    bmc::{BmcError, Changed, Manager as _, Nmi as _, Power as _, PowerAction, Raw as _, SystemLog as _},
     node::PowerState,
 };
 
@@ -158,9 +158,23 @@ async fn a_reset_that_does_not_happen_is_no_success() {
 #[tokio::test]
 async fn a_new_password_is_that_of_the_next_session() {
     let bmc = Bmc::start(Suite::Sha256).await;
-    let machine = machine(settings(bmc.address, json!({"ipmi_password": "wrong"})), pace());
-    machine.client.password_is(bessemer_proto::secret::Secret::new("secret"));
-    machine.state().await.unwrap();
+    let machine = machine(settings(bmc.address, json!({})), quick());
+    let new = bessemer_proto::secret::Secret::new("another one");
+    assert_eq!(machine.change_password(&new).await.unwrap(), Changed::Yes);
+    bmc.expect(&[Fate::EndsSession]);
+    assert_eq!(machine.change_password(&new).await.unwrap(), Changed::Already);
+    let state = bmc.state.lock().unwrap();
+    assert_eq!((state.opened, state.failed), (2, 0));
+}
+
+#[tokio::test]
+async fn a_log_without_reservations_is_cleared_without_one() {
+    let bmc = Bmc::start(Suite::Sha256).await;
+    let machine = machine(settings(bmc.address, json!({})), pace());
+    assert_eq!(machine.clear().await.unwrap(), Changed::Yes);
+    let state = bmc.state.lock().unwrap();
+    let erase = (0x0a, 0x47, vec![0, 0, b'C', b'L', b'R', 0xaa]);
+    assert!(state.commands.contains(&erase), "{:?}", state.commands);
 }
 
 #[tokio::test]

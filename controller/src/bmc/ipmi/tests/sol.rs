@@ -39,6 +39,7 @@ async fn a_console_whose_bmc_is_gone_says_so() {
     drop(bmc);
     let error = line.read_u8().await.unwrap_err().to_string();
     assert!(error.contains("has not answered on the serial console"), "{error}");
+    assert!(error.contains("UDP port 623"), "the BMC said that it is there: {error}");
 }
 
 #[tokio::test]
@@ -136,4 +137,19 @@ async fn the_end_of_a_line_is_told_to_the_bmc_before_it_is_over() {
     let state = bmc.state.lock().unwrap();
     let of = |code| state.commands.iter().position(|command| (command.0, command.1) == (6, code));
     assert!(of(0x49).is_some() && of(0x49) < of(0x3c), "{:?}", state.commands);
+}
+
+#[tokio::test]
+async fn more_than_can_be_acknowledged_at_once_is_shown_once() {
+    let bmc = Bmc::start(Suite::Sha256).await;
+    let long: String = (0..100).map(|n| format!("{n:03}")).collect();
+    bmc.state.lock().unwrap().flood = long.clone().into_bytes();
+    let machine = machine(settings(bmc.address, json!({})), pace());
+    let mut line = machine.serial(Claim::Take).await.unwrap();
+    line.write_all(b"x").await.unwrap();
+    let mut shown = vec![0; long.len()];
+    line.read_exact(&mut shown).await.unwrap();
+    assert_eq!(String::from_utf8(shown).unwrap(), long);
+    line.write_all(b"y").await.unwrap();
+    assert_eq!(line.read_u8().await.unwrap(), b'Y', "nothing came twice");
 }
