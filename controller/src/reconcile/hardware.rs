@@ -404,12 +404,26 @@ async fn apply(bmc: &Bmc, change: &Change) -> Result<(), BmcError> {
 async fn boot_iso(bmc: &Bmc, url: &Url) -> Result<(), BmcError> {
     let (Some(media), Some(device)) = (&bmc.virtual_media, &bmc.boot_device) else { return Ok(()) };
     media.ready().await?;
-    bmc.power.set(PowerAction::ForceOff).await?;
-    bmc.power.wait_for(PowerState::Off, BOOT_ISO_WITHIN).await?;
+    // What cannot be booted must not cost a running machine.
     media.insert(MediaKind::Cd, url).await?;
-    device.boot_once(BootSource::Cd).await?;
-    bmc.power.set(PowerAction::On).await?;
-    bmc.power.wait_for(PowerState::On, BOOT_ISO_WITHIN).await
+    if let Err(error) = device.boot_once(BootSource::Cd).await {
+        media.eject(MediaKind::Cd).await.ok();
+        return Err(error);
+    }
+    let power = &bmc.power;
+    let restart = async {
+        power.set(PowerAction::ForceOff).await?;
+        power.wait_for(PowerState::Off, BOOT_ISO_WITHIN).await?;
+        power.set(PowerAction::On).await?;
+        power.wait_for(PowerState::On, BOOT_ISO_WITHIN).await
+    };
+    let done = restart.await;
+    if done.is_err()
+        && let Err(error) = power.set(PowerAction::On).await
+    {
+        tracing::warn!(%error, "the machine could not be switched on again");
+    }
+    done
 }
 
 // === impl Change ===

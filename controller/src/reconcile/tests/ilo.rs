@@ -131,3 +131,30 @@ async fn a_password_that_was_changed_by_an_attempt_that_failed_is_found_with_one
     let node = world.reaches(id, ProvisionState::Manageable).await;
     assert_eq!((&node.driver_info["ilo_password"], count(&world, "wrong password")), (&json!("new"), 1));
 }
+
+#[tokio::test]
+async fn an_iso_that_cannot_be_booted_costs_no_running_machine() {
+    let world = World::new().await;
+    let id = ilo(&world, json!({})).await;
+    let boot = || async {
+        world.machine.lock().asked.clear();
+        let url = "http://files/rescue.iso".parse().unwrap();
+        world.engine.change(id, crate::reconcile::Change::BootIso(url)).await.unwrap();
+        world.until(id, |node| node.reservation.is_none()).await
+    };
+    world.machine.lock().on = true;
+    for broken in ["insert", "boot once"] {
+        world.machine.lock().broken = Some(broken);
+        let node = boot().await;
+        assert!(node.last_error.unwrap().contains("out of order"), "{broken}");
+        let state = world.machine.lock();
+        assert!(state.on && state.cd.is_none(), "{broken}");
+        assert!(!state.asked.contains(&"force off".to_owned()), "{broken}");
+    }
+    world.machine.lock().broken = None;
+    boot().await;
+    let state = world.machine.lock();
+    let asked: Vec<_> = state.asked.iter().filter(|asked| *asked != "read power").cloned().collect();
+    assert_eq!(asked, ["ready", "insert", "boot once", "force off", "on"]);
+    assert!(state.on);
+}
