@@ -115,6 +115,28 @@ async fn a_kill_while_volumes_are_made_makes_none_twice() {
 }
 
 #[tokio::test]
+async fn what_waited_for_a_start_when_the_controller_was_killed_gets_it() {
+    let (mut world, id) = world().await;
+    wants(&world, id, json!([{"size_gb": 300, "raid_level": "1"}])).await;
+    for (slow, name, left) in [
+        ("create volumes", "create_configuration", vec!["v1".to_owned()]),
+        ("delete volumes", "delete_configuration", vec![]),
+    ] {
+        {
+            let mut state = world.machine.lock();
+            (state.works.volumes_wait, state.slowed) = (true, 0);
+            state.slow = Some((slow, Duration::from_secs(600)));
+        }
+        clean(&world, id, step("raid", name, json!({}))).await.unwrap();
+        world.until(id, |_| world.machine.lock().slowed > 0).await;
+        world.machine.lock().slow = None;
+        world.kill().await;
+        let node = world.reaches(id, ProvisionState::Manageable).await;
+        assert_eq!((node.last_error, ids(&world)), (None, left), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn what_waits_for_a_start_without_a_job_is_started_and_seen() {
     let (world, id) = world().await;
     world.machine.lock().works.volumes_wait = true;

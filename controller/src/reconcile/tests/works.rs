@@ -167,6 +167,9 @@ impl Raid for Machine {
         let job = {
             let mut state = self.lock();
             let works = &mut state.works;
+            if volumes.iter().any(|new| works.new_volumes.iter().any(|old| old.drives == new.drives)) {
+                return Err(refused("create volumes"));
+            }
             for new in volumes {
                 works.asked_for.push(new.clone());
                 let n = works.asked_for.len();
@@ -189,6 +192,9 @@ impl Raid for Machine {
     async fn delete(&self, volumes: &[Volume]) -> Result<Option<Job>, BmcError> {
         let job = {
             let mut state = self.lock();
+            if volumes.iter().any(|volume| state.works.old_volumes.contains(&volume.id)) {
+                return Err(refused("delete volumes"));
+            }
             state.works.old_volumes.extend(volumes.iter().map(|volume| volume.id.clone()));
             state.works.asked_about_volumes()
         };
@@ -217,6 +223,12 @@ impl Inventory for Machine {
     fn needs_power(&self) -> bool {
         self.lock().works.needs_power
     }
+}
+
+/// Of what waits for the next start already.
+fn refused(what: &str) -> BmcError {
+    let message = "it is asked for already".into();
+    BmcError::Refused { address: "bmc.test".into(), what: what.into(), status: 400, message }
 }
 
 /// What an inspection finds.

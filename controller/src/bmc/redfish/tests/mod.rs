@@ -2,10 +2,12 @@
 
 mod access;
 mod behaviour;
+mod firmware;
 mod inside;
 mod long;
 mod mock;
 mod parts;
+mod storage;
 mod virtual_media;
 
 use serde_json::{Value, json};
