@@ -164,11 +164,12 @@ impl Doomed {
         if left.is_empty() {
             return Ok(Started::Done);
         }
+        let restart = raid.needs_restart(&self.controllers).await?;
         let job = asked(at, raid.delete(&left).await)?;
-        if job.is_none() && self.left(&raid.controllers().await?).is_empty() {
-            return Ok(Started::Done);
-        }
-        Ok(Started::Running { job, restart: raid.needs_restart(&self.controllers).await? })
+        // From here on nothing that may pass fails the step: it is asked for.
+        let is_done =
+            job.is_none() && raid.controllers().await.is_ok_and(|there| self.left(&there).is_empty());
+        Ok(if is_done { Started::Done } else { Started::Running { job, restart } })
     }
 }
 
@@ -190,12 +191,12 @@ impl Making {
             return Ok(Started::Done);
         }
         let new: Vec<_> = open.iter().map(|planned| planned.volume.clone()).collect();
+        let controllers: Vec<_> = new.iter().map(|new| new.controller.clone()).collect();
+        let restart = raid.needs_restart(&controllers).await?;
         let job = asked(at, raid.create(&new).await)?;
-        if job.is_none() && self.open(&raid.controllers().await?).is_empty() {
-            return Ok(Started::Done);
-        }
-        let controllers: Vec<_> = new.into_iter().map(|new| new.controller).collect();
-        Ok(Started::Running { job, restart: raid.needs_restart(&controllers).await? })
+        let is_done =
+            job.is_none() && raid.controllers().await.is_ok_and(|there| self.open(&there).is_empty());
+        Ok(if is_done { Started::Done } else { Started::Running { job, restart } })
     }
 }
 
