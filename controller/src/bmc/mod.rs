@@ -101,7 +101,8 @@ pub fn open(node: &Node) -> Result<Bmc, BmcError> {
         "ipmi" => ipmi::open(node),
         "redfish" => {
             let keys = ["redfish_address", "redfish_username", "redfish_password"];
-            Ok(ipmi::console(redfish::open(&node.driver_info)?, node, keys))
+            let bmc = redfish::by_ssh(redfish::open(&node.driver_info)?, node)?;
+            Ok(ipmi::console(bmc, node, keys))
         }
         "ilo" => {
             let keys = ["ilo_address", "ilo_username", "ilo_password"];

@@ -15,7 +15,7 @@ const fn of(kind: &'static str, enabled: &'static [&'static str]) -> Interface {
 const INTERFACES: &[Interface] = &[
     of("bios", &["redfish", "no-bios"]),
     only("boot", &["redfish-virtual-media"]),
-    of("console", &["no-console", "redfish-graphical", "ipmitool-socat"]),
+    of("console", &["no-console", "redfish-graphical", "redfish-ssh", "ipmitool-socat"]),
     only("deploy", &["direct"]),
     of("firmware", &["redfish", "no-firmware"]),
     of("inspect", &["redfish", "no-inspect"]),
@@ -43,6 +43,11 @@ const PROPERTIES: &[(&str, &str)] = &[
     ),
     ("redfish_tls_minimum_version", "The oldest TLS that is spoken: 1.2 (default) or 1.3."),
     ("redfish_auth_type", "basic, session, or auto (default): a session, and basic when the BMC has none."),
+    (
+        "redfish_ssh_host_key",
+        "With console_interface redfish-ssh: fingerprint of the BMC's SSH host key, SHA256:… as ssh-keygen -l shows it. Without \
+         it the console is refused, and the refusal shows the key that was found.",
+    ),
     (
         "ipmi_port",
         "With console_interface ipmitool-socat: UDP port of IPMI at the same BMC. Default 623. The other ipmi_ keys of driver \

@@ -9,7 +9,7 @@ use url::Url;
 
 use super::{BmcError, Client, Machine, Pace, Settings};
 use crate::{
-    bmc::{Bmc, Claim, Console, SerialLine},
+    bmc::{Bmc, Claim, Console, SerialLine, queue},
     node::{BootMode, Dictionary, Node},
 };
 
@@ -24,12 +24,15 @@ pub(in crate::bmc) fn console(bmc: Bmc, node: &Node, keys: [&str; 3]) -> Bmc {
     }
     // What is wrong with it is said when the console is opened: power does not depend on it.
     let serial = Settings::from_driver_info(&as_ipmi(&node.driver_info, keys))
-        .map(|settings| Machine {
-            client: Client::new(settings, Pace::default()),
-            boot_mode: Ok(BootMode::Uefi),
-        })
+        .map(|settings| Machine { client: client(settings), boot_mode: Ok(BootMode::Uefi) })
         .map_err(|error| error.to_string());
     Bmc { console: Some(Arc::new(Beside { serial, other: bmc.console })), ..bmc }
+}
+
+/// A user who may not use IPMI may still use the other protocol: refusals are remembered apart.
+fn client(settings: Settings) -> Client {
+    let queue = queue::of(&settings.host, Some(settings.port));
+    Client { queue, ..Client::new(settings, Pace::default()) }
 }
 
 /// The `ipmi_*` keys, and for those that are not there what the driver has.
@@ -123,5 +126,11 @@ mod tests {
         let long =
             json!({"redfish_address": "bmc", "redfish_password": "a password that is too long for IPMI"});
         assert!(settings(long).unwrap_err().contains("20 bytes"));
+    }
+
+    #[test]
+    fn a_password_that_ipmi_refuses_is_not_refused_to_redfish() {
+        let client = client(settings(json!({"redfish_address": "bmc.beside.test"})).unwrap());
+        assert!(!Arc::ptr_eq(&client.queue, &queue::of("bmc.beside.test", None)));
     }
 }

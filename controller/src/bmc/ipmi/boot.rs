@@ -121,7 +121,7 @@ impl Machine {
     async fn uefi_disk(&self) -> Result<Option<u8>, BmcError> {
         let vendor = fru::maker(&self.client).await?.map(str::to_owned);
         let identity = Identity { vendor, ..Identity::default() };
-        Ok(quirks::of(&identity).quirks.ipmi_uefi_disk.filter(|device| *device < 16))
+        Ok(quirks::of(&identity).quirks.ipmi_uefi_disk)
     }
 
     async fn write(&self, wanted: Choice) -> Result<(), BmcError> {

@@ -103,6 +103,7 @@ fn what_cannot_be_used_is_named() {
     assert!(rule("{ vendor = [\"a\"] }", "{ concurrency = 0 }").contains("from 1 to 12, not 0"));
     assert!(rule("{ vendor = [\"a\"] }", "{ concurrency = 13 }").contains("not 13"));
     assert!(rule("{ vendor = [\"a\"] }", "{ spacing_ms = 60001 }").contains("at most 60000"));
+    assert!(rule("{ vendor = [\"a\"] }", "{ ipmi_uefi_disk = 16 }").contains("at most 15"));
     assert!(rule("{ vendor = [\"a\"], firmware = \"2.0\" }", "{}").contains("\"2.0\" is no bound"));
     assert!(rule("{ vendr = [\"a\"] }", "{}").contains("line 5"));
     assert!(

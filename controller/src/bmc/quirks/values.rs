@@ -25,6 +25,9 @@ const CONCURRENCY: std::ops::RangeInclusive<u32> = 1..=12;
 /// Milliseconds.
 const MAX_SPACING: u32 = 60_000;
 
+/// Boot device selectors have four bits.
+const MAX_DEVICE: u8 = 15;
+
 impl Quirks {
     /// The text is what is wrong.
     pub(super) fn check(&self) -> Result<(), String> {
@@ -33,6 +36,9 @@ impl Quirks {
         }
         if let Some(wrong) = self.spacing_ms.filter(|ms| *ms > MAX_SPACING) {
             return Err(format!("spacing_ms is at most {MAX_SPACING}, not {wrong}"));
+        }
+        if let Some(wrong) = self.ipmi_uefi_disk.filter(|device| *device > MAX_DEVICE) {
+            return Err(format!("ipmi_uefi_disk is at most {MAX_DEVICE}, not {wrong}"));
         }
         Ok(())
     }

@@ -25,6 +25,7 @@ mod push;
 mod secure_boot;
 mod sensors;
 mod settings;
+mod ssh;
 mod storage;
 mod system;
 mod system_log;
@@ -39,6 +40,7 @@ use std::{
 
 pub(in crate::bmc) use self::{
     client::Client,
+    console::by_ssh,
     document::Document,
     settings::{AuthType, Credentials, Names, Settings, Verify, verify},
     transport::{Authorization, Call, certificate_problem},

@@ -138,5 +138,5 @@ async fn a_graphical_console_is_where_the_bmc_has_one() {
     assert_eq!(url.as_str(), format!("{}/", mock.address));
     mock.set(SYSTEM, "/SerialConsole", json!({"SSH": {"ServiceEnabled": true, "Port": 2200}}));
     let error = console.serial(crate::bmc::Claim::Take).await.err().unwrap();
-    assert!(error.to_string().contains("port 2200"), "{error}");
+    assert!(error.to_string().contains("port 2200") && error.to_string().contains("redfish-ssh"), "{error}");
 }

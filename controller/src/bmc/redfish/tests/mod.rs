@@ -7,6 +7,8 @@ mod inside;
 mod long;
 mod mock;
 mod parts;
+mod ssh;
+mod sshd;
 mod storage;
 mod virtual_media;
 
