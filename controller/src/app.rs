@@ -222,8 +222,6 @@ impl Rooms {
         let open_bmc: OpenBmc = Arc::new(bmc::open);
         let folder = config.resolve(Path::new("consoles"));
         let consoles = Consoles::new(config.console.clone(), &folder, store.clone(), Arc::clone(&open_bmc));
-        let mut conductor = config.conductor.clone();
-        config.ilo.override_priorities(&mut conductor.clean_step_priority_override);
         let engine = Engine::start(Deps {
             store: store.clone(),
             fleet: fleet.clone(),
@@ -234,7 +232,8 @@ impl Rooms {
             open_bmc,
             sensor_data: config.sensor_data.clone(),
             announcer: notifications.announcer(),
-            config: conductor,
+            config: config.conductor.clone(),
+            ilo: config.ilo.clone(),
             hostname: hostname(),
             token_lifetime: Duration::from_secs(config.agents.token_lifetime.get().into()),
             pokes,

@@ -33,26 +33,19 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Adds the priorities that are not the defaults to `clean_step_priority_override`, which wins. Steps of other
-    /// hardware types that have the same names are not meant, so only what was changed is added.
-    pub fn override_priorities(&self, priorities: &mut BTreeMap<String, u32>) {
-        let default = Self::default();
-        let of = |config: &Self| {
-            [
-                ("reset_ilo", config.clean_priority_reset_ilo),
-                ("reset_bios_to_default", config.clean_priority_reset_bios_to_default),
-                (
-                    "reset_secure_boot_keys_to_default",
-                    config.clean_priority_reset_secure_boot_keys_to_default,
-                ),
-                ("clear_secure_boot_keys", config.clean_priority_clear_secure_boot_keys),
-                ("reset_ilo_credential", config.clean_priority_reset_ilo_credential),
-            ]
-        };
-        for ((step, priority), (_, usual)) in of(self).into_iter().zip(of(&default)) {
-            if priority != usual {
-                priorities.entry(format!("management.{step}")).or_insert(priority);
-            }
+    /// The priorities of a node whose management interface is `ilo`. What `clean_step_priority_override` says wins.
+    pub fn add_to(&self, priorities: &mut BTreeMap<String, u32>) {
+        for (step, priority) in [
+            ("reset_ilo", self.clean_priority_reset_ilo),
+            ("reset_bios_to_default", self.clean_priority_reset_bios_to_default),
+            (
+                "reset_secure_boot_keys_to_default",
+                self.clean_priority_reset_secure_boot_keys_to_default,
+            ),
+            ("clear_secure_boot_keys", self.clean_priority_clear_secure_boot_keys),
+            ("reset_ilo_credential", self.clean_priority_reset_ilo_credential),
+        ] {
+            priorities.entry(format!("management.{step}")).or_insert(priority);
         }
     }
 }
@@ -69,7 +62,7 @@ mod tests {
         let mut node = Node::new("agent_ilo");
         drivers::complete(&mut node).unwrap();
         let mut priorities = more.iter().map(|(label, priority)| ((*label).to_owned(), *priority)).collect();
-        config.override_priorities(&mut priorities);
+        config.add_to(&mut priorities);
         let steps = automated(&drivers::offers(&node), &priorities);
         steps.into_iter().map(|step| (step.step, step.priority)).collect()
     }

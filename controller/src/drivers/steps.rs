@@ -132,6 +132,7 @@ const fn nowhere(interface: &'static str, step: &'static str, arguments: &'stati
         service: None,
         abortable: false,
         requires_ramdisk: false,
+        erases: false,
         arguments,
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Dictionary;
-pub use build::{PlanError, automated, by_hand, deploy};
+pub use build::{PlanError, automated, by_hand, deploy, erases};
 pub use given::{GivenStep, Shape};
 
 /// A step that a driver or an agent can run.
@@ -31,6 +31,9 @@ pub struct Offer {
     pub abortable: bool,
     /// An agent must be there.
     pub requires_ramdisk: bool,
+    /// Nothing that the last user wrote can be read after it. A step that no more than forgets where data are (a RAID
+    /// volume, a table of partitions) does not erase.
+    pub erases: bool,
     /// What it takes.
     pub arguments: &'static [Argument],
 }
@@ -145,6 +148,7 @@ const fn reserved(step: &'static str, arguments: &'static [Argument]) -> Offer {
         service: Some(0),
         abortable: true,
         requires_ramdisk: false,
+        erases: false,
         arguments,
     }
 }

@@ -38,6 +38,10 @@ pub struct Config {
     /// Whether nodes are cleaned between two users, when they do not say themselves. A node that has no clean step is
     /// then not deployed. Default false.
     pub automated_clean: bool,
+    /// Whether an automated cleaning may end without a step that erases: what the last user wrote stays on the disks for
+    /// the next one. When false, a node that gets images and has no such step is neither cleaned nor deployed. Default
+    /// false.
+    pub automated_clean_without_erasing: bool,
     /// Other priorities of steps in automated cleanings, by `interface.step`; 0 leaves a step out. Default none.
     pub clean_step_priority_override: BTreeMap<String, u32>,
     /// Seconds that a step of a cleaning waits for something outside of the controller. Default 1800.
@@ -86,8 +90,9 @@ pub enum ConfigError {
     Zero(&'static str),
 }
 
-/// The sentence about cleaning.
+/// The sentences about cleaning.
 pub(crate) const NO_CLEAN_STEPS: &str = "automated cleaning was asked for, but there are no clean steps for this node, so nothing would be erased";
+pub(crate) const NOTHING_ERASES: &str = "automated cleaning was asked for, but none of this node's clean steps erases its disks: the operator allows that with conductor.automated_clean_without_erasing";
 
 // === impl Config ===
 
@@ -106,6 +111,7 @@ impl Default for Config {
             restart_grace: 60,
             graceful_shutdown_timeout: 10,
             automated_clean: false,
+            automated_clean_without_erasing: false,
             clean_step_priority_override: BTreeMap::new(),
             clean_callback_timeout: 1800,
             service_callback_timeout: 1800,

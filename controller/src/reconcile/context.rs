@@ -18,6 +18,7 @@ use crate::{
     boot::MediaShelf,
     config_drive::ConfigDrives,
     console::Consoles,
+    drivers::IloConfig,
     image::Images,
     node::Node,
     notify::Announcer,
@@ -42,6 +43,7 @@ pub(crate) struct Context {
     pub(crate) announcer: Announcer,
     /// The newest readings of sensors.
     pub(crate) sensors: sensors::Board,
+    pub(crate) ilo: IloConfig,
     pub(crate) hostname: String,
     pub(crate) token_lifetime: Duration,
     pub(crate) started: DateTime<Utc>,

@@ -28,6 +28,7 @@ use crate::{
     boot::MediaShelf,
     config_drive::ConfigDrives,
     console::Consoles,
+    drivers::IloConfig,
     image::Images,
     node::ProvisionState,
     notify::Announcer,
@@ -57,6 +58,8 @@ pub struct Deps {
     pub announcer: Announcer,
     /// `[conductor]`.
     pub config: Config,
+    /// `[ilo]`.
+    pub ilo: IloConfig,
     /// This controller's name, shown in `reservation`.
     pub hostname: String,
     /// How long a join token may be used.
@@ -111,6 +114,7 @@ impl Engine {
             sensor_data: deps.sensor_data,
             announcer: deps.announcer,
             sensors: sensors::Board::default(),
+            ilo: deps.ilo,
             hostname: deps.hostname,
             token_lifetime: deps.token_lifetime,
             started: Utc::now(),

@@ -7,7 +7,6 @@ use serde_json::{Map, Value};
 
 use super::{
     allocations,
-    config::NO_CLEAN_STEPS,
     engine::Engine,
     error::{Failure, RequestError, sentence},
     lessee,
@@ -205,10 +204,14 @@ impl Engine {
 
     fn refuse_cleaning(&self, node: &Node) -> Result<(), RequestError> {
         let cx = &self.inner.cx;
-        match node.automated_clean.unwrap_or(cx.config.automated_clean) && !steps::can_clean(node, cx) {
-            true => Err(no_clean_steps()),
-            false => Ok(()),
+        if !node.automated_clean.unwrap_or(cx.config.automated_clean) {
+            return Ok(());
         }
+        steps::between_users(node, cx).map(drop).map_err(|reason| {
+            RequestError::Invalid(format!(
+                "automated_clean is true: {reason}. Set automated_clean of the node to false."
+            ))
+        })
     }
 
     /// So many nodes at once and no more.
@@ -253,12 +256,6 @@ fn refuse_busy(node: &Node, verb: Verb) -> Result<(), RequestError> {
         (Some(host), None) => Err(RequestError::Locked { node: node.uuid, host: host.clone() }),
         _ => Ok(()),
     }
-}
-
-fn no_clean_steps() -> RequestError {
-    RequestError::Invalid(format!(
-        "automated_clean is true: {NO_CLEAN_STEPS}. Set automated_clean of the node to false."
-    ))
 }
 
 fn refuse_protected(node: &Node) -> Result<(), RequestError> {

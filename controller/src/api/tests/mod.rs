@@ -91,6 +91,7 @@ impl Controller {
             sensor_data: crate::sensors::Config::default(),
             announcer: crate::notify::Announcer::default(),
             config: conductor,
+            ilo: crate::drivers::IloConfig::default(),
             hostname: "localhost.localdomain".into(),
             token_lifetime: std::time::Duration::from_secs(60),
             pokes,

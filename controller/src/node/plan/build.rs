@@ -77,6 +77,15 @@ pub fn automated(offers: &[&'static Offer], priorities: &BTreeMap<String, u32>) 
     order(steps.collect())
 }
 
+/// Whether one of these steps erases what the last user wrote.
+#[must_use]
+pub fn erases(offers: &[&'static Offer], steps: &[PlannedStep]) -> bool {
+    let erasing = |step: &PlannedStep| {
+        offers.iter().any(|o| o.erases && o.interface == step.interface && o.step == step.step)
+    };
+    steps.iter().any(erasing)
+}
+
 /// The steps of a cleaning or service that somebody asked for, in the given order.
 pub fn by_hand(
     flow: Flow,

@@ -22,6 +22,7 @@ fn labels(steps: &[PlannedStep]) -> Vec<String> {
     steps.iter().map(PlannedStep::label).collect()
 }
 
+const RESERVED_OFFER: Offer = reserved("hold", &[]);
 const DIRECT: [&str; 6] = [
     "deploy.deploy",
     "deploy.write_image",
@@ -30,6 +31,15 @@ const DIRECT: [&str; 6] = [
     "deploy.tear_down_agent",
     "deploy.boot_instance",
 ];
+
+#[test]
+fn steps_that_erase_are_known_by_their_offer() {
+    let eraser: &'static Offer = Box::leak(Box::new(Offer { erases: true, ..RESERVED_OFFER }));
+    let offers: Vec<_> = offers("redfish").into_iter().chain([eraser]).collect();
+    let settings = [step("bios", "factory_reset", 5), step("raid", "delete_configuration", 4)];
+    assert!(!erases(&offers, &settings));
+    assert!(erases(&offers, &[eraser.planned(Flow::Clean)]));
+}
 
 #[test]
 fn a_deploy_boots_the_ramdisk_first_and_the_instance_last() {

@@ -22,7 +22,7 @@ use crate::{
     },
 };
 pub(super) use named::{templates, with_runbook};
-pub(super) use plans::{begin, can_clean};
+pub(super) use plans::{begin, between_users};
 
 /// In `driver_internal_info` while an abort is carried out: the failure is no fault of the machine.
 const ABORTED: &str = "aborted";

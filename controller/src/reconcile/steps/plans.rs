@@ -7,10 +7,10 @@ use crate::{
     drivers,
     node::{
         Node, ProvisionState, Verb,
-        plan::{self, Flow, GivenStep, Shape},
+        plan::{self, Flow, GivenStep, PlannedStep, Shape},
     },
     reconcile::{
-        config::NO_CLEAN_STEPS,
+        config::{NO_CLEAN_STEPS, NOTHING_ERASES},
         context::Context,
         deploy,
         error::{Failure, RequestError},
@@ -121,11 +121,7 @@ pub(super) fn make(flow: Flow, node: &mut Node, cx: &Context) -> Result<Made, Fa
             if !node.automated_clean.unwrap_or(cx.config.automated_clean) {
                 return Ok(Made::Nothing);
             }
-            let plan = plan::automated(&offers, &cx.config.clean_step_priority_override);
-            if plan.is_empty() {
-                return Err(Failure::Node(NO_CLEAN_STEPS.to_owned()));
-            }
-            plan
+            between_users(node, cx).map_err(|reason| Failure::Node(reason.to_owned()))?
         }
         (Flow::Clean | Flow::Service, _) => {
             let listed = node.driver_internal_info.get(&key(flow, "steps")).cloned().unwrap_or_default();
@@ -148,7 +144,27 @@ fn unreadable(error: serde_json::Error) -> RequestError {
     RequestError::Invalid(format!("the steps cannot be stored: {error}"))
 }
 
-/// Whether cleaning this node between two users would run any step.
-pub(in crate::reconcile) fn can_clean(node: &Node, cx: &Context) -> bool {
-    !plan::automated(&drivers::offers(node), &cx.config.clean_step_priority_override).is_empty()
+/// The steps of a cleaning of this node between two users, or why that cannot be called cleaning.
+pub(in crate::reconcile) fn between_users(
+    node: &Node,
+    cx: &Context,
+) -> Result<Vec<PlannedStep>, &'static str> {
+    let offers = drivers::offers(node);
+    let mut priorities = cx.config.clean_step_priority_override.clone();
+    // Other hardware types have steps of the same names.
+    if drivers::chosen(node, "management") == Some("ilo") {
+        cx.ilo.add_to(&mut priorities);
+    }
+    let plan = plan::automated(&offers, &priorities);
+    let gets_images = drivers::chosen(node, "deploy") == Some("direct");
+    match plan.is_empty() {
+        true => Err(NO_CLEAN_STEPS),
+        false if gets_images
+            && !cx.config.automated_clean_without_erasing
+            && !plan::erases(&offers, &plan) =>
+        {
+            Err(NOTHING_ERASES)
+        }
+        false => Ok(plan),
+    }
 }

@@ -27,7 +27,11 @@ fn count(world: &World, what: &str) -> usize {
 
 #[tokio::test]
 async fn an_automated_cleaning_runs_the_steps_in_their_order_and_leaves_out_what_the_machine_lacks() {
-    let world = World::with(|config| config.automated_clean = true).await;
+    let world = World::with(|config| {
+        config.automated_clean = true;
+        config.automated_clean_without_erasing = true;
+    })
+    .await;
     let id = ilo(&world, json!({"ilo_change_password": "new"})).await;
     world.machine.lock().lacks_bios = true;
     world.ask(id, Verb::Provide).await.unwrap();
@@ -37,7 +41,7 @@ async fn an_automated_cleaning_runs_the_steps_in_their_order_and_leaves_out_what
     // The machine has no settings of the firmware: that step is left out.
     let asked: Vec<_> =
         world.machine.lock().asked.iter().filter(|asked| *asked != "read power").cloned().collect();
-    assert_eq!(asked, ["password", "secure boot keys", "reset BMC"]);
+    assert_eq!(asked, ["secure boot keys", "password", "secure boot keys", "reset BMC"]);
     assert!(!node.driver_internal_info.contains_key("ilo_step_begun"));
 }
 
@@ -65,6 +69,40 @@ async fn an_inspection_waits_for_what_is_essential_and_fails_without_it() {
     world.ask(id, Verb::Inspect).await.unwrap();
     let node = world.until(id, |node| node.provision_state == ProvisionState::InspectFailed).await;
     assert!(node.last_error.unwrap().contains("essential properties memory_mb"));
+}
+
+#[tokio::test]
+async fn steps_that_erase_nothing_are_not_called_a_cleaning() {
+    let world = World::with(|config| config.automated_clean = true).await;
+    let id = ilo(&world, json!({})).await;
+    let refused = world.ask(id, Verb::Provide).await.unwrap_err().to_string();
+    assert!(refused.contains("conductor.automated_clean_without_erasing"), "{refused}");
+    // A node that became unclean before the operator wanted it clean.
+    let mut node = world.node(id).await;
+    node.provision_state = ProvisionState::Active;
+    world.store.update_node(&mut node, None).await.unwrap();
+    world.ask(id, Verb::Undeploy).await.unwrap();
+    let node = world.until(id, |node| !node.provision_state.is_moving()).await;
+    assert_eq!(node.provision_state, ProvisionState::CleanFailed);
+    assert!(node.last_error.unwrap().contains("none of this node's clean steps erases its disks"));
+    assert_eq!(count(&world, "reset BMC"), 0);
+}
+
+#[tokio::test]
+async fn priorities_of_section_ilo_are_not_those_of_other_hardware() {
+    let world = World::with(|config| {
+        config.automated_clean = true;
+        config.automated_clean_without_erasing = true;
+    })
+    .await;
+    let id = world.enrolled().await;
+    let mut node = world.node(id).await;
+    node.provision_state = ProvisionState::Active;
+    world.store.update_node(&mut node, None).await.unwrap();
+    world.ask(id, Verb::Undeploy).await.unwrap();
+    let node = world.until(id, |node| !node.provision_state.is_moving()).await;
+    assert!(node.last_error.unwrap().contains("there are no clean steps for this node"));
+    assert_eq!(count(&world, "secure boot keys"), 0);
 }
 
 #[tokio::test]
