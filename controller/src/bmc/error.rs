@@ -1,5 +1,7 @@
 //! What can go wrong with a BMC.
 
+use bessemer_proto::secret::Secret;
+
 use crate::node::PowerState;
 
 /// What went wrong with a BMC. Callers decide by variant.
@@ -133,4 +135,65 @@ pub enum BmcError {
         /// What was wanted.
         what: String,
     },
+}
+
+const STARS: &str = "******";
+/// A cut text may end in the middle of a secret: as many of its first characters betray it.
+const BETRAYING: usize = 3;
+
+impl BmcError {
+    /// Without a secret that the BMC's words may repeat.
+    #[must_use]
+    pub fn hidden(mut self, secret: &Secret) -> Self {
+        match &mut self {
+            Self::Refused { message: words, .. }
+            | Self::TaskFailed { message: words, .. }
+            | Self::Malformed { problem: words, .. }
+            | Self::Unsupported { what: words, .. }
+            | Self::DriverInfo(words) => *words = without(words, secret),
+            _ => {}
+        }
+        self
+    }
+}
+
+fn without(words: &str, secret: &Secret) -> String {
+    let secret = secret.reveal();
+    // White space was tidied up in the BMC's words.
+    let tidy = secret.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut words = words.to_owned();
+    for form in [secret, &tidy].into_iter().filter(|form| !form.is_empty()) {
+        words = words.replace(form, STARS);
+        let starts = form.char_indices().map(|(end, _)| &form[..end]).skip(BETRAYING);
+        if let Some(start) = starts.filter(|start| words.ends_with(start)).last() {
+            words.truncate(words.len() - start.len());
+            words.push_str(STARS);
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_not_shown_in_any_of_the_bmcs_words() {
+        let said = |message: &str| BmcError::TaskFailed {
+            address: "bmc".into(),
+            what: "PATCH".into(),
+            message: message.to_owned(),
+        };
+        let secret = Secret::new("hunter  two");
+        for (words, left) in [
+            ("the value hunter  two is wrong", "the value ****** is wrong"),
+            ("the value hunter two is wrong", "the value ****** is wrong"),
+            ("and so on, the value hunter  t", "and so on, the value ******"),
+            ("too short: 8 characters", "too short: 8 characters"),
+        ] {
+            let shown = format!("{}", said(words).hidden(&secret));
+            assert!(shown.ends_with(left), "{shown}");
+        }
+        assert!(said("words").hidden(&Secret::new("")).to_string().ends_with("words"));
+    }
 }

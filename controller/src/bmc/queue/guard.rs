@@ -48,7 +48,7 @@ pub struct Attempt<'a> {
     queue: &'a Queue,
     key: Key,
     error: BmcError,
-    _turn: Option<MutexGuard<'a, ()>>,
+    turn: Option<MutexGuard<'a, ()>>,
 }
 
 impl Accounts {
@@ -117,7 +117,7 @@ impl Queue {
                 turn = None;
             }
         }
-        Ok(Attempt { queue: self, key, error: account.error(), _turn: turn })
+        Ok(Attempt { queue: self, key, error: account.error(), turn })
     }
 
     /// Whether they are known to be right.
@@ -142,6 +142,12 @@ impl Queue {
 }
 
 impl Attempt<'_> {
+    /// They are not known to be right.
+    #[must_use]
+    pub fn is_untested(&self) -> bool {
+        self.turn.is_some()
+    }
+
     /// The BMC took them.
     pub fn accepted(self) {
         let mut state = locked(&self.queue.state);

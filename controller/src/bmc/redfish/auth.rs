@@ -1,7 +1,10 @@
 //! Proving who we are: a session that is kept, or basic authentication. The queue of the BMC sees to it that credentials
 //! which were refused are not tried again.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bessemer_proto::secret::Secret;
 use futures_util::future::join_all;
@@ -12,6 +15,7 @@ use tracing::{debug, info};
 use super::{
     client::Client,
     document::Document,
+    messages::{self, error_sentence},
     pool::{self, Shared},
     settings::{AuthType, Credentials},
     transport::{Answer, Authorization, Call, Upload},
@@ -23,7 +27,21 @@ use crate::bmc::{
 
 pub(super) const ROOT: &str = "/redfish/v1/";
 const SESSIONS: &str = "/redfish/v1/SessionService/Sessions";
+/// What anyone may read, with any password.
+const OPEN: [&str; 2] = ["/redfish/v1", "/rest/v1"];
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
+/// Why there was no session may pass: too many of them, a BMC that starts.
+const WITHOUT_SESSIONS: Duration = Duration::from_secs(600);
+/// Why a session is refused that the password has nothing to do with; and what ends the ids of such messages of makers.
+const NO_ROOM: [&str; 4] = [
+    "CreateLimitReachedForResource",
+    "ResourceExhaustion",
+    "ServiceDisabled",
+    "ServiceTemporarilyUnavailable",
+];
+const LIMITS: [&str; 2] = ["LimitExceeded", "LimitReached"];
+/// Why a user is refused whose password is right.
+const MAY_NOT: [&str; 2] = ["InsufficientPrivilege", "PasswordChangeRequired"];
 
 /// What is known about logging in with one set of credentials.
 #[derive(Default)]
@@ -37,12 +55,32 @@ pub(super) struct Login {
 enum State {
     #[default]
     Unknown,
-    Basic,
+    /// Sessions are tried again after that.
+    Basic { until: Instant },
     Session {
         token: Secret,
         /// Where the session is ended.
         url: Option<reqwest::Url>,
     },
+}
+
+impl State {
+    fn asks_for_login(&self) -> bool {
+        match self {
+            Self::Unknown => true,
+            Self::Basic { until } => *until <= Instant::now(),
+            Self::Session { .. } => false,
+        }
+    }
+}
+
+/// Whether a message of an error answer has such an id.
+fn says(answer: &Answer, is_it: impl Fn(&str) -> bool) -> bool {
+    messages::in_error(&answer.body).iter().any(|message| is_it(&message.id))
+}
+
+fn is_no_room(id: &str) -> bool {
+    NO_ROOM.contains(&id) || LIMITS.iter().any(|end| id.ends_with(end))
 }
 
 impl Login {
@@ -88,34 +126,55 @@ impl Client {
     pub(super) async fn send(&self, call: Call<'_>) -> Result<Answer, BmcError> {
         let (authorization, attempt) = self.authorization().await?;
         let answer = self.transport.send(call, &authorization).await?;
-        let unauthorized = answer.status == StatusCode::UNAUTHORIZED;
-        match (unauthorized, authorization) {
-            (false, _) => {
-                attempt.into_iter().for_each(Attempt::accepted);
-                return Ok(answer);
+        match authorization {
+            Authorization::Token(stale) if answer.status == StatusCode::UNAUTHORIZED => {
+                self.shared.login.forget(&stale).await;
             }
-            (true, Authorization::Token(stale)) => self.shared.login.forget(&stale).await,
-            (true, _) => return Err(self.refused(attempt)),
+            _ => return self.judged(call, answer, attempt),
         }
         let (authorization, attempt) = self.authorization().await?;
         let answer = self.transport.send(call, &authorization).await?;
-        if answer.status != StatusCode::UNAUTHORIZED {
-            attempt.into_iter().for_each(Attempt::accepted);
-            return Ok(answer);
+        if answer.status == StatusCode::UNAUTHORIZED {
+            // A new session that may not do this: it would be left open by the next try.
+            close(&self.shared).await;
         }
-        // A new session that may not do this: it would be left open by the next try.
-        close(&self.shared).await;
-        Err(self.refused(attempt))
+        self.judged(call, answer, attempt)
     }
 
     /// Sends a large body, once. A session that has ended is noticed by a read just before.
     pub(super) async fn upload(&self, call: Call<'_>, upload: Upload) -> Result<Answer, BmcError> {
         let (authorization, attempt) = self.authorization().await?;
         let answer = self.transport.upload(call, &authorization, upload).await?;
+        self.judged(call, answer, attempt)
+    }
+
+    /// What an answer proves of the user and password that came with the request. One that is busy, broken or knows no
+    /// such resource may not have looked at them; nor one with what anyone may read.
+    fn judged(
+        &self,
+        call: Call<'_>,
+        answer: Answer,
+        attempt: Option<Attempt<'_>>,
+    ) -> Result<Answer, BmcError> {
         if answer.status == StatusCode::UNAUTHORIZED {
             return Err(self.refused(attempt));
         }
-        attempt.into_iter().for_each(Attempt::accepted);
+        match attempt {
+            Some(attempt) if answer.status.is_success() => {
+                if !OPEN.contains(&call.link.trim_end_matches('/')) {
+                    attempt.accepted();
+                }
+            }
+            // Some BMCs say so to a wrong password.
+            Some(attempt)
+                if answer.status == StatusCode::FORBIDDEN
+                    && attempt.is_untested()
+                    && !says(&answer, |id| MAY_NOT.contains(&id)) =>
+            {
+                return Err(attempt.refused());
+            }
+            _ => {}
+        }
         Ok(answer)
     }
 
@@ -124,7 +183,7 @@ impl Client {
         let Some(credentials) = &self.settings.credentials else { return Ok((Authorization::Nothing, None)) };
         if self.settings.auth != AuthType::Basic {
             let mut state = self.shared.login.state.lock().await;
-            if matches!(*state, State::Unknown) {
+            if state.asks_for_login() {
                 *state = self.log_in(credentials).await?;
             }
             if let State::Session { token, .. } = &*state {
@@ -144,8 +203,13 @@ impl Client {
         let call = Call { method: &Method::POST, link: &sessions, body: Some(&body), if_match: None };
         let answer = self.transport.send(call, &Authorization::Nothing).await?;
         match answer.status {
-            // 400 and 403 also mean "too many sessions" or "not now": basic authentication then tells.
+            // The same password by basic authentication would be a second try.
             StatusCode::UNAUTHORIZED => Err(attempt.refused()),
+            StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN if !says(&answer, is_no_room) => {
+                let reason = self.masked(error_sentence(&answer.body));
+                info!(bmc = self.transport.address, reason, "a session is refused");
+                Err(attempt.refused())
+            }
             status if status.is_success() => match answer.header("x-auth-token") {
                 Some(token) if !token.is_empty() => {
                     attempt.accepted();
@@ -177,7 +241,7 @@ impl Client {
     fn without_session(&self, why: &str) -> Result<State, BmcError> {
         if self.settings.auth == AuthType::Auto {
             info!(bmc = self.transport.address, why, "basic authentication is used");
-            return Ok(State::Basic);
+            return Ok(State::Basic { until: Instant::now() + WITHOUT_SESSIONS });
         }
         Err(BmcError::Unsupported {
             address: self.transport.address.clone(),

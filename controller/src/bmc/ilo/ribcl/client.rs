@@ -13,7 +13,7 @@ use super::{
 use crate::bmc::{BmcError, ilo::Link};
 
 const PATH: &str = "ribcl";
-/// A command about a user: a name that is not found is no failed login there.
+/// A command about a user: a name that is not found may be that one's.
 const ABOUT_USERS: &str = "MOD_USER";
 const MAX_NOT_NOW: u32 = 6;
 
@@ -92,13 +92,13 @@ impl Client {
             return Err(self.malformed(command, "far too many documents"));
         }
         let answer = answer::parse(&body).map_err(|problem| self.malformed(command, &problem))?;
-        if let Err(refusal) = &answer
-            && refusal.trouble == Trouble::Login
-            && command.name != ABOUT_USERS
-        {
-            return Err(attempt.refused());
+        match answer.as_ref().err().map(|refusal| refusal.trouble) {
+            Some(Trouble::Login) => return Err(attempt.refused()),
+            Some(Trouble::NoUser) if command.name != ABOUT_USERS => return Err(attempt.refused()),
+            // Who of the two is not known is not said.
+            Some(Trouble::NoUser) => drop(attempt),
+            _ => attempt.accepted(),
         }
-        attempt.accepted();
         Ok(answer)
     }
 

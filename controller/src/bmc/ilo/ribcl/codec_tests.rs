@@ -64,7 +64,7 @@ fn refusals_are_sorted_by_status_and_words() {
     };
     for (status, message, expected) in [
         ("0x005F", "Login failed.", Trouble::Login),
-        ("0x000A", "User login name was not found.", Trouble::Login),
+        ("0x000A", "User login name was not found.", Trouble::NoUser),
         ("0x0001", "Login credentials rejected.", Trouble::Login),
         (
             "0x0001",

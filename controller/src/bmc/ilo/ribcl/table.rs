@@ -6,6 +6,8 @@
 pub(super) enum Trouble {
     /// Wrong user name or password.
     Login,
+    /// No such user: the one who asks, or the one that a command is about.
+    NoUser,
     /// The user may not do this.
     Privilege,
     /// The firmware does not know the command, or the machine not the feature.
@@ -21,7 +23,7 @@ pub(super) enum Trouble {
 }
 
 const STATUSES: &[(u32, Trouble)] = &[
-    (0x000a, Trouble::Login),
+    (0x000a, Trouble::NoUser),
     (0x005f, Trouble::Login),
     (0x0023, Trouble::Privilege),
     (0x003c, Trouble::Unsupported),
@@ -30,7 +32,7 @@ const STATUSES: &[(u32, Trouble)] = &[
 /// Parts of messages in lower case. The first match counts.
 const WORDS: &[(&str, Trouble)] = &[
     ("login failed", Trouble::Login),
-    ("login name was not found", Trouble::Login),
+    ("login name was not found", Trouble::NoUser),
     ("login credentials rejected", Trouble::Login),
     ("requires an installed license", Trouble::Licence),
     ("license is not installed", Trouble::Licence),

@@ -69,6 +69,78 @@ async fn a_wrong_password_is_tried_once() {
 }
 
 #[tokio::test]
+async fn a_login_refused_with_another_status_is_not_tried_again_by_basic_authentication() {
+    for status in [400, 403] {
+        let mock = Mock::start().await;
+        mock.instead(
+            LOGIN,
+            status,
+            json!({"error": {"@Message.ExtendedInfo": [{"MessageId": "iLO.2.14.UnauthorizedLoginAttempt"}]}}),
+            100,
+        );
+        let wrong = json!({"redfish_password": "hunter2"});
+        for _ in 0..3 {
+            let error = bmc_with(&mock, wrong.clone()).power.state().await.unwrap_err();
+            assert!(matches!(&error, BmcError::Credentials { .. }), "{status}: {error}");
+        }
+        assert_eq!((mock.count(LOGIN), mock.count("GET /redfish/v1/Systems")), (1, 0), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn too_many_sessions_say_nothing_of_the_password() {
+    for (status, id) in [
+        (400, "Base.1.8.SessionLimitExceeded"),
+        (403, "ACME.1.0.MaxSessionLimitReached"),
+        (503, "Base.1.8.CreateLimitReachedForResource"),
+    ] {
+        let mock = Mock::start().await;
+        mock.instead(LOGIN, status, json!({"error": {"@Message.ExtendedInfo": [{"MessageId": id}]}}), 100);
+        bmc(&mock).power.state().await.unwrap();
+        assert_eq!(mock.count(LOGIN), 1, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn only_a_good_answer_proves_a_password() {
+    let list = "GET /redfish/v1/Systems";
+    let wrong = json!({"redfish_password": "hunter2", "redfish_auth_type": "basic"});
+    // A gateway that is busy, a resource that is not there, a root that anyone may read: the next try still goes alone.
+    for status in [404, 500] {
+        let mock = Mock::start().await;
+        mock.instead(list, status, json!({}), 4);
+        let error = bmc_with(&mock, wrong.clone()).power.state().await.unwrap_err();
+        assert!(!matches!(error, BmcError::Credentials { .. }), "{error}");
+        mock.model().knobs.instead.clear();
+        let before = mock.count(list);
+        let bmcs = [0; 4].map(|_| bmc_with(&mock, wrong.clone()));
+        let tried = futures_util::future::join_all(bmcs.iter().map(|bmc| bmc.power.state())).await;
+        assert!(tried.iter().all(|one| matches!(one, Err(BmcError::Credentials { .. }))), "{tried:?}");
+        assert_eq!(mock.count(list), before + 1, "{status}");
+    }
+    // 403 instead of 401.
+    let mock = Mock::start().await;
+    mock.instead(list, 403, json!({}), 100);
+    let basic = json!({"redfish_auth_type": "basic"});
+    for _ in 0..3 {
+        let error = bmc_with(&mock, basic.clone()).power.state().await.unwrap_err();
+        assert!(matches!(&error, BmcError::Credentials { .. }), "{error}");
+    }
+    assert_eq!(mock.count(list), 1);
+    // A user without a privilege has the right password all the same.
+    let mock = Mock::start().await;
+    let lacks =
+        json!({"error": {"@Message.ExtendedInfo": [{"MessageId": "Base.1.8.InsufficientPrivilege"}]}});
+    mock.instead(list, 403, lacks, 1);
+    let user = bmc_with(&mock, basic);
+    assert!(!matches!(user.power.state().await.unwrap_err(), BmcError::Credentials { .. }));
+    user.power.state().await.unwrap();
+    mock.instead(&format!("GET {SYSTEM}"), 403, json!({}), 1);
+    assert!(matches!(user.power.state().await.unwrap_err(), BmcError::Refused { status: 403, .. }));
+    user.power.state().await.unwrap();
+}
+
+#[tokio::test]
 async fn credentials_that_are_revoked_later_are_noticed_and_not_hammered() {
     let mock = Mock::start().await;
     let bmc = bmc_with(&mock, json!({"redfish_auth_type": "basic"}));
