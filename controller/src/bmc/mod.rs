@@ -10,6 +10,7 @@ pub mod ipmi;
 pub mod queue;
 pub mod quirks;
 pub mod redfish;
+mod restart;
 
 use std::{net::Ipv6Addr, sync::Arc};
 

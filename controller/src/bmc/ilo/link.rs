@@ -3,18 +3,16 @@
 use std::sync::Arc;
 
 use bessemer_proto::secret::Secret;
-use tokio::time::Instant;
-use tracing::info;
 
 use super::{
     Pace,
     settings::{CREDENTIAL_KEYS, Settings, VERIFY_KEY},
-    wait,
 };
 use crate::bmc::{
     BmcError,
     queue::{Account, Attempt, Queue},
     redfish::{self, AuthType, Client},
+    restart::Restart,
 };
 
 const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
@@ -127,20 +125,10 @@ impl Link {
     where
         F: Future<Output = Result<(), BmcError>> + Send,
     {
-        tokio::time::sleep(self.pace.going).await;
-        let since = Instant::now();
-        let until = since + self.pace.away;
-        loop {
-            match answers().await {
-                Ok(()) => {
-                    info!(bmc = self.address, seconds = since.elapsed().as_secs(), "the iLO is back");
-                    return Ok(());
-                }
-                Err(error) if wait::is_passing(&error) && Instant::now() < until => {}
-                Err(error) => return Err(error),
-            }
-            tokio::time::sleep(self.pace.poll_max).await;
-        }
+        let pace = &self.pace;
+        let (pause, begins, within) = (pace.poll_max, pace.begins, pace.away);
+        let restart = Restart { address: &self.address, pause, begins, within };
+        restart.awaited(None, || async { answers().await.map(|()| None) }).await
     }
 
     // === errors ===

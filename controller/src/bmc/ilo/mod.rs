@@ -42,7 +42,7 @@ struct Pace {
     /// Longest of all.
     longest: Duration,
     /// After a restart of the iLO was asked for: it still answers for a while.
-    going: Duration,
+    begins: Duration,
     /// How long it may be away.
     away: Duration,
     /// How long the self-test of the machine may take.
@@ -59,7 +59,7 @@ impl Default for Pace {
             poll: Duration::from_secs(1),
             poll_max: Duration::from_secs(5),
             longest: Duration::from_secs(30),
-            going: Duration::from_secs(10),
+            begins: Duration::from_secs(60),
             away: Duration::from_secs(300),
             post: Duration::from_secs(600),
             blade: Duration::from_secs(7),

@@ -25,7 +25,7 @@ pub(super) async fn for_power(
         let problem = match tokio::time::timeout_at(until + pace.poll_max, power.state()).await {
             Ok(Ok(found)) if found == state => return Ok(()),
             Ok(Ok(_)) | Err(_) => None,
-            Ok(Err(error)) if is_passing(&error) => Some(error),
+            Ok(Err(error)) if error.passing() => Some(error),
             Ok(Err(error)) => return Err(error),
         };
         let now = Instant::now();
@@ -35,17 +35,5 @@ pub(super) async fn for_power(
         }
         tokio::time::sleep_until(until.min(now + pause)).await;
         pause = (pause * 2).min(pace.poll_max);
-    }
-}
-
-/// Whether a problem may go away by itself.
-pub(super) fn is_passing(error: &BmcError) -> bool {
-    match error {
-        BmcError::Unreachable { .. }
-        | BmcError::Timeout { .. }
-        | BmcError::Malformed { .. }
-        | BmcError::Busy { .. } => true,
-        BmcError::Refused { status, .. } => (500..600).contains(status),
-        _ => false,
     }
 }

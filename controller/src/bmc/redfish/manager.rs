@@ -4,15 +4,13 @@ use async_trait::async_trait;
 use bessemer_proto::secret::Secret;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
-use tokio::time::Instant;
-use tracing::info;
 
 use super::{Machine, document::Document};
-use crate::bmc::{BmcError, Changed, Manager};
+use crate::bmc::{BmcError, Changed, Manager, restart::Restart};
 
 const RESET: &str = "Manager.Reset";
-/// Answers in a row after which a BMC counts as restarted: some answer once and go down again.
-const ANSWERS: u32 = 3;
+/// DSP0268, Manager 1.9.
+const LAST_RESET: &str = "/LastResetTime";
 /// A clock that is off by less is right.
 const EXACT_SECONDS: i64 = 1;
 
@@ -65,20 +63,11 @@ impl Manager for Machine {
         }
         let account = self.account_of(&who.user).await?;
         let body = json!({"Password": new.reveal()});
-        match self.client.patch(&account.path, &body).await? {
-            Ok(()) => Ok(Changed::Yes),
-            Err(refusal) => Err(hidden(refusal.into(), new)),
+        match self.client.patch(&account.path, &body).await {
+            Ok(Ok(())) => Ok(Changed::Yes),
+            Ok(Err(refusal)) => Err(BmcError::from(refusal).hidden(new)),
+            Err(error) => Err(error.hidden(new)),
         }
-    }
-}
-
-/// An error of the BMC that may repeat the new password.
-fn hidden(error: BmcError, secret: &Secret) -> BmcError {
-    match error {
-        BmcError::Refused { address, what, status, message } if !secret.is_empty() => {
-            BmcError::Refused { address, what, status, message: message.replace(secret.reveal(), "******") }
-        }
-        other => other,
     }
 }
 
@@ -137,37 +126,13 @@ impl Machine {
 
     async fn wait_for_restart(&self, manager: &Document) -> Result<(), BmcError> {
         let pace = self.client.transport.pace;
-        let begun = Instant::now();
-        let (mut answers, mut was_away) = (0, false);
-        loop {
-            tokio::time::sleep(pace.poll_max).await;
-            match self.client.get(&manager.path).await {
-                // It still answers because it has not begun yet.
-                Ok(_) if !was_away && begun.elapsed() < pace.restart_begins => {}
-                Ok(_) => answers += 1,
-                Err(error) if error.passing() => {
-                    was_away = true;
-                    answers = 0;
-                }
-                // Its services come back one after the other.
-                Err(BmcError::Refused { .. }) => answers = 0,
-                Err(error) => return Err(error),
-            }
-            if answers >= ANSWERS {
-                info!(
-                    bmc = self.client.transport.address,
-                    seconds = begun.elapsed().as_secs(),
-                    "the BMC restarted"
-                );
-                return Ok(());
-            }
-            if begun.elapsed() > pace.restart {
-                return Err(BmcError::Timeout {
-                    address: self.client.transport.address.clone(),
-                    what: "after its restart".to_owned(),
-                    seconds: pace.restart.as_secs(),
-                });
-            }
-        }
+        let restart = Restart {
+            address: &self.client.transport.address,
+            pause: pace.poll_max,
+            begins: pace.restart_begins,
+            within: pace.restart,
+        };
+        let look = || async { Ok(self.client.get(&manager.path).await?.shown(LAST_RESET)) };
+        restart.awaited(manager.shown(LAST_RESET), look).await
     }
 }

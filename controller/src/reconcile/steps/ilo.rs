@@ -20,6 +20,7 @@ const NEW_PASSWORD: &str = "ilo_change_password";
 /// How long a restart of an iLO is shown to take at most.
 const AWAY: Duration = Duration::from_secs(330);
 const SHORTLY: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) fn step_of(step: &PlannedStep) -> Option<&'static dyn Step> {
     Some(match (step.interface.as_str(), step.step.as_str()) {
@@ -41,11 +42,14 @@ struct Keys(KeyChange);
 impl Step for Reset {
     async fn run(&self, node: &mut Node, cx: &Context) -> Result<Progress, Failure> {
         let bmc = cx.bmc(node)?;
+        let mut is_done = begun(node) == Some("boot");
         if begun(node) == Some("reset") {
-            // Another life of the controller asked for it: only its end is awaited.
+            // Another life of the controller was about to ask for it. An iLO that is up may have been asked or not: it is
+            // better restarted twice than not at all.
             cx.doing(node, "waiting for the iLO to answer after its restart", AWAY).await?;
-            until_it_answers(&bmc).await?;
-        } else if begun(node).is_none() {
+            is_done = until_it_answers(&bmc).await?;
+        }
+        if !is_done {
             begin(node, "reset");
             cx.doing(node, "waiting for the iLO to restart", AWAY).await?;
             let manager = bmc.manager.as_ref().ok_or_else(|| lacks("be restarted"))?;
@@ -90,7 +94,10 @@ impl Step for Credential {
         let resumed = begun(node).is_some();
         begin(node, "credential");
         cx.doing(node, "waiting for the iLO to take its new password", SHORTLY).await?;
-        let has_it = resumed && takes(&with_new).await?;
+        let has_it = match resumed {
+            true => takes(&with_new).await.map_err(Failure::from)?,
+            false => false,
+        };
         if !has_it {
             give(&cx.bmc(node)?, &with_new, &Secret::new(new.clone())).await?;
         }
@@ -137,8 +144,15 @@ async fn give(bmc: &Bmc, with_new: &Bmc, new: &Secret) -> Result<(), Failure> {
         Err(error @ BmcError::Credentials { .. }) => Some(error),
         Err(error) => return Err(error.into()),
     };
-    if takes(with_new).await? {
-        return Ok(());
+    match (takes(with_new).await, &refused) {
+        (Ok(true), _) => return Ok(()),
+        (Ok(false), _) => {}
+        // It said that it has the new one: the old one is wrong from now on, whatever else is the matter.
+        (Err(error), None) => {
+            tracing::warn!(%error, "an iLO took a new password, which could not be tried since");
+            return Ok(());
+        }
+        (Err(error), Some(_)) => return Err(error.into()),
     }
     Err(match refused {
         Some(error) => error.into(),
@@ -175,20 +189,27 @@ fn lacks(what: &str) -> Failure {
     Failure::Node(format!("the BMC cannot {what}"))
 }
 
-/// Whether the iLO takes the credentials. Any other problem is none of theirs.
-async fn takes(bmc: &Bmc) -> Result<bool, Failure> {
-    match bmc.power.state().await {
-        Ok(_) => Ok(true),
-        Err(BmcError::Credentials { .. }) => Ok(false),
-        Err(error) => Err(error.into()),
+/// Whether the iLO takes the credentials. It starts its services anew after a change: other problems may pass.
+async fn takes(bmc: &Bmc) -> Result<bool, BmcError> {
+    let until = tokio::time::Instant::now() + SHORTLY;
+    loop {
+        match bmc.power.state().await {
+            Ok(_) => return Ok(true),
+            Err(BmcError::Credentials { .. }) => return Ok(false),
+            Err(error) if error.passing() && tokio::time::Instant::now() < until => {}
+            Err(error) => return Err(error),
+        }
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
-async fn until_it_answers(bmc: &Bmc) -> Result<(), Failure> {
+/// Waits; says whether it was away.
+async fn until_it_answers(bmc: &Bmc) -> Result<bool, Failure> {
     let until = tokio::time::Instant::now() + AWAY;
+    let mut was_away = false;
     loop {
         match bmc.power.state().await {
-            Ok(_) => return Ok(()),
+            Ok(_) => return Ok(was_away),
             Err(
                 error @ (BmcError::Credentials { .. }
                 | BmcError::DriverInfo(_)
@@ -197,8 +218,9 @@ async fn until_it_answers(bmc: &Bmc) -> Result<(), Failure> {
                 return Err(error.into());
             }
             Err(error) if tokio::time::Instant::now() >= until => return Err(error.into()),
-            Err(_) => tokio::time::sleep(Duration::from_secs(5)).await,
+            Err(error) => was_away |= !matches!(error, BmcError::Busy { .. }),
         }
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

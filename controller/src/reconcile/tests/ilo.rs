@@ -116,18 +116,55 @@ async fn a_step_that_is_asked_for_and_cannot_be_done_fails() {
     assert!(node.last_error.unwrap().contains("reset_bios_to_default failed: the BMC cannot"));
 }
 
-#[tokio::test]
-async fn a_restart_of_the_bmc_is_asked_for_once_also_when_the_controller_is_killed() {
+/// A step that restarts the BMC, killed before the request left or before its answer came.
+async fn killed_while_it_restarts() -> (World, NodeId) {
     let mut world = World::new().await;
     let id = ilo(&world, json!({})).await;
     world.machine.lock().slow = Some(("reset BMC", Duration::from_secs(600)));
     clean(&world, id, "reset_ilo").await;
     world.until(id, |node| node.driver_internal_info.contains_key("ilo_step_begun")).await;
     world.kill().await;
-    let began = count(&world, "reset BMC");
+    assert_eq!(count(&world, "reset BMC"), 0);
+    (world, id)
+}
+
+#[tokio::test]
+async fn a_restart_of_the_bmc_that_was_never_asked_for_is_asked_for_after_a_kill() {
+    let (world, id) = killed_while_it_restarts().await;
     world.machine.lock().slow = None;
     world.reaches(id, ProvisionState::Manageable).await;
-    assert_eq!(count(&world, "reset BMC"), began);
+    assert_eq!(count(&world, "reset BMC"), 1);
+}
+
+#[tokio::test]
+async fn a_bmc_that_is_seen_away_after_a_kill_is_not_restarted_again() {
+    let (mut world, id) = killed_while_it_restarts().await;
+    world.machine.lock().broken = Some("read power");
+    world.kill().await;
+    let before = count(&world, "read power");
+    while count(&world, "read power") == before {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    world.machine.lock().broken = None;
+    world.reaches(id, ProvisionState::Manageable).await;
+    assert_eq!(count(&world, "reset BMC"), 0);
+}
+
+#[tokio::test]
+async fn a_password_that_the_bmc_took_is_kept_although_the_bmc_is_busy_since() {
+    let world = World::new().await;
+    let id = ilo(&world, json!({"ilo_change_password": "new"})).await;
+    world.machine.lock().broken = Some("read power");
+    clean(&world, id, "reset_ilo_credential").await;
+    let tried = async || {
+        while count(&world, "read power") < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), tried()).await.unwrap();
+    world.machine.lock().broken = None;
+    let node = world.reaches(id, ProvisionState::Manageable).await;
+    assert_eq!((&node.driver_info["ilo_password"], count(&world, "wrong password")), (&json!("new"), 0));
 }
 
 #[tokio::test]

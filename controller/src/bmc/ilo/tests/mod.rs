@@ -20,7 +20,7 @@ fn fast() -> Pace {
         poll: ms(5),
         poll_max: ms(20),
         longest: ms(20),
-        going: ms(5),
+        begins: ms(100),
         away: ms(2000),
         post: ms(500),
         blade: ms(5),
