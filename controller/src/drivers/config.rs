@@ -38,10 +38,7 @@ impl Config {
         for (step, priority) in [
             ("reset_ilo", self.clean_priority_reset_ilo),
             ("reset_bios_to_default", self.clean_priority_reset_bios_to_default),
-            (
-                "reset_secure_boot_keys_to_default",
-                self.clean_priority_reset_secure_boot_keys_to_default,
-            ),
+            ("reset_secure_boot_keys_to_default", self.clean_priority_reset_secure_boot_keys_to_default),
             ("clear_secure_boot_keys", self.clean_priority_clear_secure_boot_keys),
             ("reset_ilo_credential", self.clean_priority_reset_ilo_credential),
         ] {

@@ -74,19 +74,34 @@ const PROPERTIES: &[(&str, &str)] = &[
 
 /// Keys of `driver_info` that other systems used, and what this one does instead.
 const REPLACED: &[(&str, &str)] = &[
-    (
-        "ilo_deploy_iso",
-        "is not used: machines boot the deploy ISO of boot.deploy_iso in the controller's configuration",
-    ),
-    (
-        "deploy_iso",
-        "is not used: machines boot the deploy ISO of boot.deploy_iso in the controller's configuration",
-    ),
+    ("ilo_deploy_iso", OWN_ISO),
+    ("deploy_iso", OWN_ISO),
+    ("deploy_kernel", OWN_ISO),
+    ("deploy_ramdisk", OWN_ISO),
+    ("bootloader", OWN_ISO),
+    ("kernel_append_params", "is not used: the parameters of the kernel are those inside the deploy ISO"),
     (
         "console_port",
         "is not used: consoles have no port of their own here, they are served by the API (console_info)",
     ),
+    ("config_via_floppy", "is not used: config_via_removable is what it is called now"),
+    (
+        "force_persistent_boot_device",
+        "is not used: the deploy ramdisk is booted once, and the disk is chosen for good where the iLO takes that",
+    ),
+    (
+        "ilo_add_certificates",
+        "is not used: certificates are not put into the iLO; have it trust the file server's in another way, or use http",
+    ),
+    ("snmp_auth_user", SNMP),
+    ("snmp_auth_prot_password", SNMP),
+    ("snmp_auth_priv_password", SNMP),
+    ("snmp_auth_protocol", SNMP),
+    ("snmp_auth_priv_protocol", SNMP),
 ];
+const OWN_ISO: &str =
+    "is not used: machines boot the deploy ISO of boot.deploy_iso in the controller's configuration";
+const SNMP: &str = "is not used: sizes of disks are not asked for by SNMP";
 
 /// Turns a classic driver name into the hardware type that does its work, and says in the node what is different.
 pub(super) fn translate(node: &mut Node) -> Result<(), DriverError> {
@@ -171,6 +186,10 @@ mod tests {
             let notes = node.driver_internal_info[NOTES].to_string();
             assert!(notes.contains(classic) && !notes.contains("deploy_iso"), "{notes}");
         }
+        let more = json!({"snmp_auth_user": "u", "config_via_floppy": true, "deploy_kernel": null});
+        let notes = completed("ilo", more).unwrap().driver_internal_info[NOTES].to_string();
+        assert!(notes.contains("snmp_auth_user") && notes.contains("config_via_removable"), "{notes}");
+        assert!(!notes.contains("deploy_kernel"), "{notes}");
         let plain = completed("ilo", json!({})).unwrap();
         assert!(!plain.driver_internal_info.contains_key(NOTES));
     }

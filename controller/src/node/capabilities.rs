@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 /// Capabilities that say how the machine shall be, not only how it is.
-pub const WISHES: &[&str] = &["boot_mode", "secure_boot"];
+pub const WISHES: &[&str] = &["boot_mode"];
 
 /// Reads them in each form that Ironic knows: `name:value,name:value`, an object, an object as JSON text.
 #[must_use]

@@ -40,6 +40,7 @@ pub(super) fn compose(link: &Arc<Link>, languages: Languages) -> Result<Bmc, Bmc
         bmc.indicators = bmc.indicators.or(standard.indicators);
         bmc.log = bmc.log.or(standard.log);
         bmc.events = bmc.events.or(standard.events);
+        bmc.console = bmc.console.or(standard.console);
     }
     Ok(bmc)
 }

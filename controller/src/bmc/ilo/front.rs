@@ -15,7 +15,7 @@ use super::{
     probe::{self, Languages},
 };
 use crate::{
-    bmc::*,
+    bmc::{quirks::Identity, *},
     node::{
         BootMode, PowerState,
         hardware::{BiosSetting, FirmwareComponent},
@@ -37,6 +37,7 @@ pub(super) fn bmc(ilo: &Arc<Ilo>) -> Bmc {
         secure_boot: Some(ilo.clone()),
         virtual_media: Some(ilo.clone()),
         nmi: Some(ilo.clone()),
+        indicators: Some(ilo.clone()),
         bios: Some(ilo.clone()),
         firmware: Some(ilo.clone()),
         firmware_update: Some(ilo.clone()),
@@ -45,8 +46,10 @@ pub(super) fn bmc(ilo: &Arc<Ilo>) -> Bmc {
         inventory: Some(ilo.clone()),
         sensors: Some(ilo.clone()),
         log: Some(ilo.clone()),
+        console: Some(ilo.clone()),
         http_boot: Some(ilo.clone()),
         manager: Some(ilo.clone()),
+        events: Some(ilo.clone()),
         ..Bmc::only_power(ilo.clone())
     }
 }
@@ -185,6 +188,28 @@ impl Nmi for Ilo {
 }
 
 #[async_trait]
+impl Indicators for Ilo {
+    async fn lights(&self) -> Result<Vec<Indicator>, BmcError> {
+        match &self.spoken().await?.indicators {
+            Some(indicators) => indicators.lights().await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn light(&self, component: &str, id: &str) -> Result<Light, BmcError> {
+        hand_on!(self, indicators.light(component, id), "tell of lights by what its firmware speaks")
+    }
+
+    async fn set_light(&self, component: &str, id: &str, light: Light) -> Result<(), BmcError> {
+        hand_on!(
+            self,
+            indicators.set_light(component, id, light),
+            "change lights by what its firmware speaks"
+        )
+    }
+}
+
+#[async_trait]
 impl BiosSettings for Ilo {
     async fn read(&self) -> Result<Vec<BiosSetting>, BmcError> {
         match &self.spoken().await?.bios {
@@ -269,6 +294,13 @@ impl Overview for Ilo {
         }
     }
 
+    async fn identity(&self) -> Result<Identity, BmcError> {
+        match &self.spoken().await?.overview {
+            Some(overview) => overview.identity().await,
+            None => Ok(Identity::default()),
+        }
+    }
+
     async fn health(&self) -> Result<Option<Health>, BmcError> {
         match &self.spoken().await?.overview {
             Some(overview) => overview.health().await,
@@ -334,8 +366,55 @@ impl Manager for Ilo {
     }
 
     async fn change_password(&self, new: &Secret) -> Result<Changed, BmcError> {
-        let changed = hand_on!(self, manager.change_password(new), "have a password changed")?;
+        let changed = hand_on!(self, manager.change_password(new), "have a password changed");
+        let changed = changed.map_err(|error: BmcError| error.hidden(new))?;
         self.link.trust(new);
         Ok(changed)
+    }
+}
+
+#[async_trait]
+impl Console for Ilo {
+    async fn has_serial(&self) -> Result<bool, BmcError> {
+        match &self.spoken().await?.console {
+            Some(console) => console.has_serial().await,
+            None => Ok(false),
+        }
+    }
+
+    async fn serial(&self) -> Result<Box<dyn SerialLine>, BmcError> {
+        hand_on!(self, console.serial(), "show a serial console")
+    }
+
+    async fn graphical(&self) -> Result<Option<Url>, BmcError> {
+        match &self.spoken().await?.console {
+            Some(console) => console.graphical().await,
+            None => Ok(None),
+        }
+    }
+}
+
+#[async_trait]
+impl EventSubscriptions for Ilo {
+    async fn list(&self) -> Result<Vec<Subscription>, BmcError> {
+        hand_on!(self, events.list(), "tell of subscriptions by what its firmware speaks")
+    }
+
+    async fn create(
+        &self,
+        destination: &Url,
+        event_types: &[String],
+        context: Option<&str>,
+        headers: &[(String, Secret)],
+    ) -> Result<Subscription, BmcError> {
+        hand_on!(
+            self,
+            events.create(destination, event_types, context, headers),
+            "send events by what its firmware speaks"
+        )
+    }
+
+    async fn delete(&self, id: &str) -> Result<Changed, BmcError> {
+        hand_on!(self, events.delete(id), "end subscriptions by what its firmware speaks")
     }
 }

@@ -1,8 +1,9 @@
-//! Which languages an iLO speaks: found out once, by asking without a password, and remembered for a while.
+//! Which languages an iLO speaks: found out once, by asking without a password where that is answered, and remembered
+//! for a while.
 
 use std::{
     collections::HashMap,
-    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -10,7 +11,7 @@ use http::Method;
 use serde_json::Value;
 use tracing::info;
 
-use super::link::Link;
+use super::{link::Link, ribcl};
 use crate::bmc::{
     BmcError,
     redfish::{AuthType, Authorization, Call},
@@ -56,7 +57,7 @@ pub(super) fn forget(link: &Link) {
 }
 
 /// What an iLO speaks.
-pub(super) async fn languages(link: &Link) -> Result<Languages, BmcError> {
+pub(super) async fn languages(link: &Arc<Link>) -> Result<Languages, BmcError> {
     if let Some(found) = remembered(link) {
         return Ok(found);
     }
@@ -72,11 +73,10 @@ pub(super) async fn languages(link: &Link) -> Result<Languages, BmcError> {
     Ok(found)
 }
 
-async fn ask(link: &Link) -> Result<Languages, BmcError> {
+async fn ask(link: &Arc<Link>) -> Result<Languages, BmcError> {
     let redfish = match root(link, REDFISH).await? {
-        Root::None => false,
-        Root::Closed => true,
-        Root::Open(root) => match maker(&root) {
+        None => false,
+        Some(root) => match maker(&root) {
             Some("Hpe") => return Ok(Languages::Redfish),
             Some(_) => true,
             None => {
@@ -86,14 +86,23 @@ async fn ask(link: &Link) -> Result<Languages, BmcError> {
             }
         },
     };
-    let ris = match root(link, RIS).await? {
-        Root::None => false,
-        Root::Closed => true,
-        Root::Open(root) => {
-            root.get("Type").and_then(Value::as_str).is_some_and(|t| t.starts_with("ServiceRoot."))
-        }
-    };
+    let is_ris = |root: &Value| root["Type"].as_str().is_some_and(|name| name.starts_with("ServiceRoot."));
+    let ris = root(link, RIS).await?.is_some_and(|root| is_ris(&root));
+    if !redfish && !ris {
+        only_ribcl(link).await?;
+    }
     Ok(Languages::Ribcl { ris, redfish })
+}
+
+/// An iLO that has nothing but RIBCL, unlike one of any kind whose web server is still starting, speaks RIBCL.
+async fn only_ribcl(link: &Arc<Link>) -> Result<(), BmcError> {
+    match ribcl::is_spoken(link).await {
+        Err(BmcError::Unsupported { .. }) => Err(link.malformed(
+            &format!("GET {REDFISH}"),
+            "it speaks neither Redfish nor RIS nor RIBCL: perhaps it is still starting, or none of them is enabled",
+        )),
+        spoken => spoken,
+    }
 }
 
 /// Whose parts a service root of Redfish has.
@@ -102,26 +111,17 @@ fn maker(root: &Value) -> Option<&'static str> {
     ["Hpe", "Hp"].into_iter().find(|name| oem.and_then(|oem| oem.get(name)).is_some())
 }
 
-enum Root {
-    /// Nothing is there.
-    None,
-    /// Something is there, and wants a password.
-    Closed,
-    Open(Value),
-}
-
-async fn root(link: &Link, path: &str) -> Result<Root, BmcError> {
+/// A service root; `None`: there is none.
+async fn root(link: &Link, path: &str) -> Result<Option<Value>, BmcError> {
     let client = link.json(AuthType::Basic)?;
     let call = Call { method: &Method::GET, link: path, body: None, if_match: None };
     let answer = client.transport.send(call, &Authorization::Nothing).await?;
     Ok(match answer.status.as_u16() {
-        200..300 => match serde_json::from_slice(&answer.body) {
-            Ok(root @ Value::Object(_)) => Root::Open(root),
-            // A web page that answers to everything.
-            _ => Root::None,
-        },
-        401 | 403 => Root::Closed,
-        300..=499 | 501 => Root::None,
+        // A web page answers to everything.
+        200..300 => serde_json::from_slice(&answer.body).ok().filter(Value::is_object),
+        // Only who is let in sees what it is.
+        401 | 403 => client.find(path).await?.map(|root| root.value),
+        300..=499 | 501 => None,
         // A busy iLO proves nothing.
         status => return Err(link.refused(&call.what(), status, "it is busy, or broken")),
     })

@@ -48,7 +48,7 @@ impl Client {
     }
 
     /// A collection's members. `None`: what cannot be read is left out.
-    pub(super) async fn documents(&self, link: &str) -> Result<Vec<Document>, BmcError> {
+    pub(in crate::bmc) async fn documents(&self, link: &str) -> Result<Vec<Document>, BmcError> {
         let mut found = Members { refused: true, ..Members::default() };
         if self.root().await?.flag("/ProtocolFeaturesSupported/ExpandQuery/NoLinks") == Some(true) {
             let query = if link.contains('?') { '&' } else { '?' };

@@ -13,7 +13,7 @@ use super::{
     storage::{Store, drive, volume},
 };
 use crate::{
-    bmc::{BmcError, BootModeControl as _, Found, Inventory, SecureBoot as _},
+    bmc::{BmcError, BootModeControl as _, Found, Inventory},
     node::{BootMode, Dictionary},
 };
 
@@ -50,8 +50,9 @@ impl Machine {
             found.inventory.insert("boot".to_owned(), json!({"current_boot_mode": word}));
             say(&mut found.capabilities, "boot_mode", word);
         }
-        if let Some(enabled) = self.enabled().await? {
-            say(&mut found.capabilities, "secure_boot", enabled);
+        // That it can; whether it is on is a matter of each look.
+        if self.has_secure_boot().await? {
+            say(&mut found.capabilities, "secure_boot", true);
         }
         Ok(found)
     }

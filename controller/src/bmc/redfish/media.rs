@@ -14,6 +14,9 @@ const INSERT: &str = "VirtualMedia.InsertMedia";
 const EJECT: &str = "VirtualMedia.EjectMedia";
 const ATTEMPTS_AFTER_EJECTION: u32 = 4;
 const MAX_BODIES: usize = 8;
+pub(in crate::bmc) const ANOTHER_MEDIUM: &str = "another medium is inserted: eject it at the BMC";
+pub(in crate::bmc) const NOT_INSERTED: &str =
+    "the medium was accepted but is not inserted: can the BMC reach this controller's file server?";
 /// Messages that name a parameter which is missing.
 const MISSING: [&str; 3] = ["ActionParameterMissing", "PropertyMissing", "CreateFailedMissingReqProperties"];
 /// Messages that name one which is not wanted.
@@ -145,6 +148,13 @@ fn adapted(body: &Value, messages: &[Message], transfer: &str) -> Option<Value> 
     (next != *body).then_some(next)
 }
 
+impl Refusal {
+    /// The BMC wants to be paid for it.
+    pub(in crate::bmc) fn wants_licence(&self) -> bool {
+        NO_LICENCE.iter().any(|id| self.says(id))
+    }
+}
+
 impl Machine {
     async fn insert_somewhere(&self, kind: MediaKind, url: &Url) -> Result<Changed, BmcError> {
         let slots = self.slots_of(kind).await?;
@@ -241,7 +251,7 @@ impl Machine {
                 other => return Ok(other),
             };
             debug!(bmc = self.client.transport.address, reason = %refusal.error, "insertion refused");
-            if NO_LICENCE.iter().any(|id| refusal.says(id)) {
+            if refusal.wants_licence() {
                 return Err(BmcError::Licence {
                     address: self.client.transport.address.clone(),
                     feature: "virtual media",
@@ -289,11 +299,8 @@ impl Machine {
                 return Ok(());
             }
             if Instant::now() + pause > until {
-                return Err(found.0.malformed(if found.occupied() {
-                    "another medium is inserted: eject it at the BMC"
-                } else {
-                    "the medium was accepted but is not inserted: can the BMC reach this controller's file server?"
-                }));
+                let problem = if found.occupied() { ANOTHER_MEDIUM } else { NOT_INSERTED };
+                return Err(found.0.malformed(problem));
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(pace.poll_max);

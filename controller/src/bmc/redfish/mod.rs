@@ -16,7 +16,7 @@ mod firmware;
 mod inventory;
 mod lights;
 mod manager;
-mod media;
+pub(in crate::bmc) mod media;
 mod messages;
 mod overview;
 mod pool;

@@ -73,6 +73,10 @@ impl Machine {
         Ok(!databases.is_empty())
     }
 
+    pub(in crate::bmc) async fn has_secure_boot(&self) -> Result<bool, BmcError> {
+        Ok(self.resource().await?.is_some())
+    }
+
     async fn resource(&self) -> Result<Option<Document>, BmcError> {
         let system = self.system().await?;
         match system.link("/SecureBoot") {

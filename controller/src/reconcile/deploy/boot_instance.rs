@@ -4,7 +4,8 @@ use async_trait::async_trait;
 
 use super::{Progress, Step};
 use crate::{
-    node::Node,
+    bmc::Bmc,
+    node::{Node, firmware::WantedFirmware},
     reconcile::{context::Context, error::Failure, machine},
 };
 
@@ -14,8 +15,24 @@ pub(super) struct BootInstance;
 impl Step for BootInstance {
     async fn run(&self, node: &mut Node, cx: &Context) -> Result<Progress, Failure> {
         let bmc = cx.bmc(node)?;
+        is_secure(node, &bmc).await?;
         machine::power_on(node, &bmc, cx).await?;
         machine::read(node, &bmc).await?;
         Ok(Progress::Done)
+    }
+}
+
+/// Firmware applies a change of Secure Boot in a self-test, and some firmware drops it without a word: the self-test of the
+/// deploy ramdisk was the chance.
+async fn is_secure(node: &Node, bmc: &Bmc) -> Result<(), Failure> {
+    let wanted = WantedFirmware::of(node).map_err(|error| Failure::Node(error.to_string()))?.secure_boot;
+    let (Some(wanted), Some(control)) = (wanted, &bmc.secure_boot) else { return Ok(()) };
+    match control.enabled().await? {
+        Some(found) if found != wanted => Err(Failure::Node(format!(
+            "capability secure_boot:{wanted} of the instance was asked for, but Secure Boot is {} after the self-test: the \
+             firmware has not applied it",
+            if found { "on" } else { "off" }
+        ))),
+        _ => Ok(()),
     }
 }

@@ -9,7 +9,7 @@ use chrono::Utc;
 use super::{Progress, Step, Waiting, agent_step, record::Record};
 use crate::{
     agents::BootTicket,
-    bmc::{Bmc, BootSource, MediaKind},
+    bmc::{Bmc, BmcError, BootSource, MediaKind},
     boot::{BootMedia, ParametersBy},
     node::{Node, firmware::WantedFirmware},
     reconcile::{context::Context, error::Failure, machine},
@@ -89,8 +89,12 @@ async fn set_firmware(node: &Node, bmc: &Bmc) -> Result<(), Failure> {
                 "the BMC cannot set the boot mode: remove boot_mode from the capabilities".to_owned(),
             )
         })?;
-        if control.mode().await? != Some(mode) {
-            control.set_mode(mode).await?;
+        // Also when it is in force: another one may be pending.
+        match control.set_mode(mode).await {
+            // It cannot be changed, and need not be.
+            Err(BmcError::Unsupported { .. } | BmcError::Refused { .. })
+                if control.mode().await? == Some(mode) => {}
+            other => drop(other?),
         }
     }
     match (wanted.secure_boot, &bmc.secure_boot) {

@@ -159,9 +159,8 @@ pub(in crate::reconcile) fn between_users(
     let gets_images = drivers::chosen(node, "deploy") == Some("direct");
     match plan.is_empty() {
         true => Err(NO_CLEAN_STEPS),
-        false if gets_images
-            && !cx.config.automated_clean_without_erasing
-            && !plan::erases(&offers, &plan) =>
+        false
+            if gets_images && !cx.config.automated_clean_without_erasing && !plan::erases(&offers, &plan) =>
         {
             Err(NOTHING_ERASES)
         }

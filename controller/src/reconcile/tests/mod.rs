@@ -223,7 +223,10 @@ impl Life {
             sensor_data: crate::sensors::Config { send_sensor_data: true, interval: 1, ..Default::default() },
             announcer: crate::notify::Announcer::default(),
             config: config.clone(),
-            ilo: crate::drivers::IloConfig { clean_priority_clear_secure_boot_keys: 40, ..Default::default() },
+            ilo: crate::drivers::IloConfig {
+                clean_priority_clear_secure_boot_keys: 40,
+                ..Default::default()
+            },
             hostname: "controller-1".into(),
             token_lifetime: Duration::from_secs(60),
             pokes,

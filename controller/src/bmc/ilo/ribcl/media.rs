@@ -9,7 +9,7 @@ use super::{
     table::Trouble,
     xml::Element,
 };
-use crate::bmc::{BmcError, Changed, MediaKind, MediaSlot, VirtualMedia, ilo::licence};
+use crate::bmc::{BmcError, Changed, MediaKind, MediaSlot, VirtualMedia, ilo::licence, redfish::media};
 
 #[async_trait]
 impl VirtualMedia for Ribcl {
@@ -45,13 +45,14 @@ impl VirtualMedia for Ribcl {
             rib("SET_VM_STATUS", kind).child("VM_BOOT_OPTION", "CONNECT").child("VM_WRITE_PROTECT", "YES");
         self.licensed(&command).await?;
         let after = self.status(kind).await?;
-        if after.is_inserted() {
-            return Ok(Changed::Yes);
+        match after.image() {
+            // Some firmware does not tell the image.
+            Some(image) if after.is_inserted() && !image.is_empty() && image != url.as_str() => {
+                Err(self.client.malformed(&command, media::ANOTHER_MEDIUM))
+            }
+            _ if after.is_inserted() => Ok(Changed::Yes),
+            _ => Err(self.client.malformed(&command, media::NOT_INSERTED)),
         }
-        Err(self.client.malformed(
-            &command,
-            "the medium was accepted but is not inserted: can the iLO reach this controller's file server?",
-        ))
     }
 
     async fn eject(&self, kind: MediaKind) -> Result<Changed, BmcError> {

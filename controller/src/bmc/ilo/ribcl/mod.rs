@@ -18,9 +18,12 @@ mod xml;
 
 use std::sync::Arc;
 
-use self::client::Client;
+use self::{
+    client::Client,
+    request::{Class, Command},
+};
 use super::{Link, Pace};
-use crate::bmc::Bmc;
+use crate::bmc::{Bmc, BmcError};
 
 /// One machine behind its iLO.
 pub(super) struct Ribcl {
@@ -35,6 +38,12 @@ impl Ribcl {
     fn pace(&self) -> &Pace {
         &self.client.link.pace
     }
+}
+
+/// Sees that RIBCL is spoken, whatever is said.
+pub(super) async fn is_spoken(link: &Arc<Link>) -> Result<(), BmcError> {
+    let command = Command::read(Class::Server, "GET_PRODUCT_NAME");
+    Client::new(Arc::clone(link)).run(&command).await.map(drop)
 }
 
 /// What RIBCL has. It lacks Secure Boot, interrupts, settings of the firmware and RAID.

@@ -14,6 +14,8 @@ const BIOS: &str = "/Oem/Hp/links/BIOS";
 const MODE: &str = "/BootMode";
 /// Settings are applied before this.
 const POST_IS_OVER: [&str; 3] = ["FinishedPost", "InPostDiscoveryComplete", "PowerOff"];
+/// What makes the boot mode.
+pub(in crate::bmc::ilo) const OF_MODE: [&str; 2] = ["BootMode", "UefiOptimizedBoot"];
 const MAX_SETTINGS: usize = 1024;
 const MAX_TEXT: usize = 1024;
 /// What describes the resource itself.
@@ -76,18 +78,22 @@ impl BiosSettings for Ris {
         Ok(Changed::Yes)
     }
 
-    /// The manufacturer's values are told by the firmware.
+    /// The manufacturer's values are told by the firmware. The boot mode stays: what is installed needs it.
     async fn reset(&self) -> Result<Changed, BmcError> {
         let bios = self.bios("reset settings of the firmware").await?;
         let defaults = self.defaults(&bios).await?.ok_or_else(|| {
             self.unsupported("reset settings of the firmware: it does not tell the manufacturer's values")
         })?;
         let pending = self.pending(&bios).await?;
-        if defaults.iter().all(|(name, value)| is_so(&pending, name, value)) {
+        let differing: Map<_, _> = defaults
+            .into_iter()
+            .filter(|(name, value)| !is_so(&pending, name, value))
+            .collect();
+        if differing.is_empty() {
             return Ok(Changed::Already);
         }
         self.wait_for_post().await?;
-        self.client.patch(&pending.path, &Value::Object(defaults)).await??;
+        self.client.patch(&pending.path, &Value::Object(differing)).await??;
         Ok(Changed::Yes)
     }
 
@@ -119,12 +125,14 @@ impl BiosSettings for Ris {
 }
 
 impl Ris {
-    /// The manufacturer's values.
+    /// The manufacturer's values, but for the boot mode.
     async fn defaults(&self, bios: &Document) -> Result<Option<Map<String, Value>>, BmcError> {
         let bases = self.linked(bios, "/links/BaseConfigs").await?;
         Ok(bases.and_then(|bases| {
             let bases = bases.value.get("BaseConfigs")?.as_array()?;
-            bases.iter().find_map(|base| base.get("default")?.as_object()).cloned()
+            let mut defaults = bases.iter().find_map(|base| base.get("default")?.as_object())?.clone();
+            defaults.retain(|name, _| !OF_MODE.contains(&name.as_str()));
+            Some(defaults)
         }))
     }
 

@@ -5,8 +5,8 @@ use bessemer_proto::secret::Secret;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
-use super::{ROOT, Ris, href};
-use crate::bmc::{BmcError, Changed, Health, Manager, Overview};
+use super::{ROOT, Ris, firmware::ILO, href};
+use crate::bmc::{BmcError, Changed, Health, Manager, Overview, quirks::Identity};
 
 #[async_trait]
 impl Manager for Ris {
@@ -54,6 +54,16 @@ impl Manager for Ris {
 impl Overview for Ris {
     async fn vendor(&self) -> Result<Option<String>, BmcError> {
         Ok(Some("HPE".to_owned()))
+    }
+
+    async fn identity(&self) -> Result<Identity, BmcError> {
+        let (system, manager) = (self.system().await?, self.manager().await?);
+        Ok(Identity {
+            vendor: system.shown("/Manufacturer"),
+            model: system.shown("/Model"),
+            bmc: manager.shown("/Model"),
+            firmware: ILO.iter().find_map(|pointer| manager.shown(pointer)),
+        })
     }
 
     async fn health(&self) -> Result<Option<Health>, BmcError> {

@@ -4,19 +4,39 @@ use async_trait::async_trait;
 use serde_json::json;
 use url::Url;
 
-use super::Ris;
-use crate::bmc::{BmcError, Changed, MediaKind, MediaSlot, VirtualMedia, ilo::licence, redfish::Document};
+use super::{Ris, href};
+use crate::bmc::{
+    BmcError, Changed, MediaKind, MediaSlot, VirtualMedia,
+    ilo::licence,
+    redfish::{Document, media},
+};
 
 const MEDIA: &str = "/links/VirtualMedia";
+const LICENCES: &str = "/Oem/Hp/links/LicenseService";
 const LICENCE: &str = "/Oem/Hp/License/LicenseString";
 
 #[async_trait]
 impl VirtualMedia for Ris {
     async fn ready(&self) -> Result<(), BmcError> {
         let manager = self.manager().await?;
-        if let Some(name) = manager.text(LICENCE)
-            && !licence::has_virtual_media([name])
-        {
+        let names = match manager.text(LICENCE) {
+            Some(name) => vec![name.to_owned()],
+            None => {
+                let service = href(&manager.value, LICENCES).map(str::to_owned);
+                let links = match service {
+                    Some(service) => self.member_links(&service).await?,
+                    None => Vec::new(),
+                };
+                let mut names = Vec::new();
+                for link in links {
+                    let found = self.client.find(&link).await?;
+                    names.extend(found.and_then(|licence| licence.shown("/License")));
+                }
+                names
+            }
+        };
+        // An iLO that says nothing of it says no when a medium is inserted.
+        if !names.is_empty() && !licence::has_virtual_media(names.iter().map(String::as_str)) {
             return Err(licence::missing(&self.link.address));
         }
         self.drive(MediaKind::Cd).await.map(drop)
@@ -30,14 +50,18 @@ impl VirtualMedia for Ris {
         if drive.is_occupied() {
             self.client.patch(&drive.0.path, &json!({"Image": null})).await??;
         }
-        self.client.patch(&drive.0.path, &json!({"Image": url})).await??;
-        let after = Drive(self.client.get(&drive.0.path).await?);
-        if after.is_occupied() {
-            return Ok(Changed::Yes);
+        match self.client.patch(&drive.0.path, &json!({"Image": url})).await? {
+            Err(refusal) if refusal.wants_licence() => return Err(licence::missing(&self.link.address)),
+            other => other?,
         }
-        Err(after.0.malformed(
-            "the medium was accepted but is not inserted: can the iLO reach this controller's file server?",
-        ))
+        let after = Drive(self.client.get(&drive.0.path).await?);
+        match after.0.text("/Image") {
+            Some(image) if after.is_occupied() && image.contains("://") && image != url.as_str() => {
+                Err(after.0.malformed(media::ANOTHER_MEDIUM))
+            }
+            _ if after.is_occupied() => Ok(Changed::Yes),
+            _ => Err(after.0.malformed(media::NOT_INSERTED)),
+        }
     }
 
     async fn eject(&self, kind: MediaKind) -> Result<Changed, BmcError> {

@@ -15,6 +15,7 @@ use std::sync::{Arc, OnceLock};
 use serde_json::Value;
 use tokio::time::Instant;
 
+pub(super) use self::bios::OF_MODE;
 use super::{Link, Pace};
 use crate::bmc::{
     Bmc, BmcError,

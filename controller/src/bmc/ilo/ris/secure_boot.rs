@@ -12,6 +12,7 @@ use crate::{
 
 const LINK: &str = "/Oem/Hp/links/SecureBoot";
 const ENABLED: &str = "/SecureBootEnable";
+const CURRENT: &str = "/SecureBootCurrentState";
 /// The setting without meaning: a text that is shown during the self-test.
 const MESSAGE: &str = "CustomPostMessage";
 
@@ -19,7 +20,7 @@ const MESSAGE: &str = "CustomPostMessage";
 impl SecureBoot for Ris {
     async fn enabled(&self) -> Result<Option<bool>, BmcError> {
         let Some(resource) = self.secure_boot().await? else { return Ok(None) };
-        Ok(resource.flag("/SecureBootCurrentState").or_else(|| resource.flag(ENABLED)))
+        Ok(resource.flag(CURRENT).or_else(|| resource.flag(ENABLED)))
     }
 
     async fn set_enabled(&self, enabled: bool) -> Result<Changed, BmcError> {
@@ -30,11 +31,19 @@ impl SecureBoot for Ris {
                 Ok(Changed::Already)
             };
         };
-        if resource.flag(ENABLED) == Some(enabled) {
+        let is_asked_for = resource.flag(ENABLED) == Some(enabled);
+        if is_asked_for && resource.flag(CURRENT).is_none_or(|current| current == enabled) {
             return Ok(Changed::Already);
         }
         self.only_in_uefi("change Secure Boot").await?;
-        self.change(&resource, json!({"SecureBootEnable": enabled})).await
+        self.wait_for_post().await?;
+        if !is_asked_for {
+            self.client.patch(&resource.path, &json!({"SecureBootEnable": enabled})).await??;
+        }
+        match self.have_it_applied().await? {
+            Changed::Already if is_asked_for => Ok(Changed::Already),
+            _ => Ok(Changed::Yes),
+        }
     }
 
     async fn change_keys(&self, change: KeyChange) -> Result<Changed, BmcError> {
@@ -45,7 +54,10 @@ impl SecureBoot for Ris {
             KeyChange::ResetToDefault => json!({"ResetToDefaultKeys": true}),
             KeyChange::Clear => json!({"ResetAllKeys": true}),
         };
-        self.change(&resource, body).await
+        self.wait_for_post().await?;
+        self.client.patch(&resource.path, &body).await??;
+        self.have_it_applied().await?;
+        Ok(Changed::Yes)
     }
 }
 
@@ -72,15 +84,19 @@ impl Ris {
         }
     }
 
-    async fn change(&self, resource: &Document, body: Value) -> Result<Changed, BmcError> {
-        self.wait_for_post().await?;
-        self.client.patch(&resource.path, &body).await??;
+    /// Sees to it that the next self-test has settings to apply.
+    async fn have_it_applied(&self) -> Result<Changed, BmcError> {
         let bios = self.bios("change Secure Boot").await?;
         let pending = self.pending(&bios).await?;
-        let message = pending.value.get(MESSAGE).and_then(Value::as_str).unwrap_or_default();
-        let other = match message.strip_suffix(' ') {
+        let message =
+            |of: &Document| of.value.get(MESSAGE).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let shown = message(&bios);
+        if message(&pending) != shown {
+            return Ok(Changed::Already);
+        }
+        let other = match shown.strip_suffix(' ') {
             Some(shorter) => shorter.to_owned(),
-            None => format!("{message} "),
+            None => format!("{shown} "),
         };
         self.client.patch(&pending.path, &json!({MESSAGE: other})).await??;
         Ok(Changed::Yes)

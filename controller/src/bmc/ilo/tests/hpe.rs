@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    bmc::{BmcError, Changed, MediaKind, NewVolume, Outcome},
+    bmc::{BmcError, Changed, KeyChange, MediaKind, NewVolume, Outcome},
     node::BootMode,
 };
 
@@ -11,6 +11,8 @@ const MANAGER: &str = "/redfish/v1/Managers/1";
 const CD: &str = "/redfish/v1/Managers/1/VirtualMedia/2";
 const BIOS: &str = "/redfish/v1/Systems/1/Bios";
 const PENDING: &str = "/redfish/v1/Systems/1/Bios/Settings";
+const KEYS: &str = "/redfish/v1/Systems/1/SecureBoot";
+const RESET_KEYS: &str = "/redfish/v1/Systems/1/SecureBoot/Actions/SecureBoot.ResetKeys";
 const ISO: &str = "http://10.0.0.1:8089/boot/x/deploy.iso";
 
 fn link(path: &str) -> Value {
@@ -23,9 +25,11 @@ async fn gen10() -> Server {
     let root = json!({
         "Oem": {"Hpe": {"Manager": [{"ManagerType": "iLO 5"}]}}, "Vendor": "HPE",
         "Systems": link("/redfish/v1/Systems"), "Managers": link("/redfish/v1/Managers"),
+        "Links": {"Sessions": link("/redfish/v1/SessionService/Sessions")},
     });
     let system = json!({
         "PowerState": "Off", "Manufacturer": "HPE", "Model": "ProLiant DL380 Gen10", "Bios": link(BIOS),
+        "Id": "1", "IndicatorLED": "Off", "SecureBoot": link(KEYS),
         "Links": {"ManagedBy": [link(MANAGER)]}, "Oem": {"Hpe": {"PostState": "PowerOff"}},
         "Boot": {"BootSourceOverrideMode": "UEFI"},
     });
@@ -58,9 +62,13 @@ async fn gen10() -> Server {
         (PENDING, json!({"Attributes": attributes})),
         (
             "/redfish/v1/Systems/1/Bios/BaseConfigs",
-            json!({"BaseConfigs": [{"default": {"Sriov": "Disabled"}}]}),
+            json!({"BaseConfigs": [{"default": {"Sriov": "Disabled", "BootMode": "Uefi"}}]}),
         ),
-        (&format!("{CD}/Actions/Oem/Insert"), json!({})),
+        (
+            KEYS,
+            json!({"SecureBootEnable": false, "Actions": {"#SecureBoot.ResetKeys": {"target": RESET_KEYS}}}),
+        ),
+        (RESET_KEYS, json!({})),
     ] {
         ilo.put(path, document);
     }
@@ -73,9 +81,33 @@ async fn only_redfish_is_spoken() {
     bmc(&ilo).power.state().await.unwrap();
     let foreign = |what: &String| what.contains("rest/v1") || !what.contains("/redfish/");
     assert!(!ilo.model().requests.iter().any(|(what, _)| foreign(what)));
-    assert_eq!(ilo.model().wrong, 0);
-    let wrong = bmc_with(&ilo, json!({"ilo_password": "wrong"})).power.state().await.unwrap_err();
-    assert!(wrong.to_string().contains("ilo_username and ilo_password"), "{wrong}");
+    assert_eq!((ilo.model().wrong, ilo.count("POST /redfish/v1/SessionService/Sessions")), (0, 1));
+    for _ in 0..3 {
+        let wrong = bmc_with(&ilo, json!({"ilo_password": "wrong"})).power.state().await.unwrap_err();
+        assert!(wrong.to_string().contains("ilo_username and ilo_password"), "{wrong}");
+    }
+    assert_eq!(ilo.model().wrong, 1);
+}
+
+#[tokio::test]
+async fn an_ilo_that_shows_its_root_to_users_only_is_not_taken_for_an_older_one() {
+    let ilo = gen10().await;
+    ilo.model().closed_roots = true;
+    bmc(&ilo).power.state().await.unwrap();
+    assert_eq!((ilo.count("GET_PRODUCT_NAME"), ilo.count("GET /rest/v1")), (0, 0));
+}
+
+#[tokio::test]
+async fn an_ilo_that_is_still_starting_is_not_remembered_as_one_that_lacks_everything() {
+    let ilo = gen10().await;
+    for path in ["GET /redfish/v1/", "GET /rest/v1"] {
+        ilo.instead(path, 404, "", 1);
+    }
+    ilo.instead("GET_PRODUCT_NAME", 404, "", 1);
+    let secure_boot = bmc(&ilo).secure_boot.unwrap();
+    let starting = secure_boot.enabled().await.unwrap_err();
+    assert!(starting.passing() && starting.to_string().contains("still starting"), "{starting}");
+    assert_eq!(secure_boot.enabled().await.unwrap(), Some(false));
 }
 
 #[tokio::test]
@@ -83,11 +115,63 @@ async fn a_licence_is_looked_at_and_hpes_own_action_used_where_the_standards_is_
     let ilo = gen10().await;
     let media = bmc(&ilo).virtual_media.unwrap();
     media.ready().await.unwrap();
-    let refused = media.insert(MediaKind::Cd, &ISO.parse().unwrap()).await.unwrap_err();
+    let (iso, other) = (ISO.parse().unwrap(), "http://10.0.0.1/other.iso".parse().unwrap());
+    assert_eq!(media.insert(MediaKind::Cd, &iso).await.unwrap(), Changed::Yes);
+    assert_eq!(media.insert(MediaKind::Cd, &iso).await.unwrap(), Changed::Already);
+    assert_eq!(media.insert(MediaKind::Cd, &other).await.unwrap(), Changed::Yes);
+    assert_eq!(ilo.at(CD, "/Image"), other.as_str());
+    assert_eq!(media.eject(MediaKind::Cd).await.unwrap(), Changed::Yes);
+    assert_eq!(media.eject(MediaKind::Cd).await.unwrap(), Changed::Already);
+    ilo.model().requests.clear();
+    ilo.model().machine.insert_lies = true;
+    let refused = media.insert(MediaKind::Cd, &iso).await.unwrap_err();
     assert!(refused.to_string().contains("is not inserted"), "{refused}");
     assert_eq!(ilo.bodies(&format!("POST {CD}/Actions/Oem/Insert")), [json!({"Image": ISO})]);
     ilo.set(MANAGER, &json!({"Oem": {"Hpe": {"License": {"LicenseString": "iLO Standard"}}}}));
     assert!(matches!(media.ready().await.unwrap_err(), BmcError::Licence { .. }));
+    // The manager does not tell: the service does.
+    let service = "/redfish/v1/Managers/1/LicenseService";
+    ilo.set(MANAGER, &json!({"Oem": {"Hpe": {"License": null, "Links": {"LicenseService": link(service)}}}}));
+    ilo.put(service, json!({"Members": [link(&format!("{service}/1"))]}));
+    ilo.put(&format!("{service}/1"), json!({"License": "iLO Standard"}));
+    assert!(matches!(media.ready().await.unwrap_err(), BmcError::Licence { .. }));
+    ilo.put(&format!("{service}/1"), json!({"License": "iLO Advanced"}));
+    media.ready().await.unwrap();
+}
+
+#[tokio::test]
+async fn secure_boot_waits_for_the_self_test_and_is_of_uefi_only() {
+    let ilo = gen10().await;
+    let secure_boot = bmc(&ilo).secure_boot.unwrap();
+    // Automated cleaning leaves out what is not supported; it does not fail.
+    for refused in [
+        secure_boot.set_enabled(true).await.unwrap_err(),
+        secure_boot.change_keys(KeyChange::ResetToDefault).await.unwrap_err(),
+    ] {
+        assert!(matches!(refused, BmcError::Unsupported { .. }), "{refused}");
+    }
+    assert_eq!(secure_boot.set_enabled(false).await.unwrap(), Changed::Already);
+    ilo.set(PENDING, &json!({"Attributes": {"BootMode": "Uefi"}}));
+    ilo.set(SYSTEM, &json!({"Oem": {"Hpe": {"PostState": "InPost"}}}));
+    assert!(matches!(secure_boot.set_enabled(true).await.unwrap_err(), BmcError::Timeout { .. }));
+    assert!(!ilo.changes().iter().any(|what| what.contains("SecureBoot")), "{:?}", ilo.changes());
+    ilo.set(SYSTEM, &json!({"Oem": {"Hpe": {"PostState": "FinishedPost"}}}));
+    assert_eq!(secure_boot.set_enabled(true).await.unwrap(), Changed::Yes);
+    secure_boot.change_keys(KeyChange::Clear).await.unwrap();
+    assert_eq!(ilo.bodies(&format!("POST {RESET_KEYS}")), [json!({"ResetKeysType": "DeleteAllKeys"})]);
+}
+
+#[tokio::test]
+async fn inspection_tells_the_mode_that_the_machine_boots_in_and_what_it_can() {
+    let ilo = gen10().await;
+    let bmc = bmc(&ilo);
+    let found = bmc.inventory.unwrap().look().await.unwrap();
+    // The boot override says UEFI.
+    assert_eq!((&*found.capabilities["boot_mode"], &*found.capabilities["secure_boot"]), ("bios", "true"));
+    assert_eq!(found.inventory["boot"]["current_boot_mode"], "bios");
+    let identity = bmc.overview.unwrap().identity().await.unwrap();
+    assert_eq!(identity.model.as_deref(), Some("ProLiant DL380 Gen10"));
+    assert!(!bmc.indicators.unwrap().lights().await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -102,9 +186,18 @@ async fn the_boot_mode_is_a_setting_and_settings_wait_for_the_self_test() {
     assert_eq!(mode.set_mode(BootMode::Uefi).await.unwrap(), Changed::Yes);
     let asked = ilo.at(PENDING, "/Attributes");
     assert_eq!((&asked["BootMode"], &asked["UefiOptimizedBoot"]), (&json!("Uefi"), &json!("Enabled")));
-    // No ResetBios action: the manufacturer's values are asked for.
-    assert_eq!(bmc.bios.unwrap().reset().await.unwrap(), Changed::Yes);
-    assert_eq!(ilo.at(PENDING, "/Attributes/Sriov"), "Disabled");
+    // The manufacturer's values, but for the mode.
+    let pending = format!("PATCH {PENDING}");
+    ilo.model().requests.clear();
+    let bios = bmc.bios.unwrap();
+    assert_eq!(bios.reset().await.unwrap(), Changed::Yes);
+    assert_eq!(ilo.bodies(&pending), [json!({"Attributes": {"Sriov": "Disabled"}})]);
+    assert_eq!(bios.reset().await.unwrap(), Changed::Already);
+    // Where the settings cannot be patched they are posted.
+    ilo.set(PENDING, &json!({"Attributes": {"Sriov": "Enabled"}}));
+    ilo.instead(&pending, 405, "{}", 1);
+    assert_eq!(bios.reset().await.unwrap(), Changed::Yes);
+    assert_eq!(ilo.bodies(&format!("POST {PENDING}")), [json!({"Attributes": {"Sriov": "Disabled"}})]);
 }
 
 const CONFIG: &str = "/redfish/v1/systems/1/smartstorageconfig";

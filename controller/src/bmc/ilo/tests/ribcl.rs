@@ -176,13 +176,52 @@ async fn a_new_password_works_at_once_although_it_was_refused_before() {
 }
 
 #[tokio::test]
+async fn a_password_that_is_changed_with_a_wrong_one_is_tried_once() {
+    let ilo = Server::start().await;
+    // Somebody else, or a change whose answer was lost.
+    ilo.model().password = "other".to_owned();
+    let manager = bmc(&ilo).manager.unwrap();
+    for _ in 0..3 {
+        let refused = manager.change_password(&Secret::new("new")).await.unwrap_err();
+        assert!(matches!(refused, BmcError::Credentials { .. }), "{refused}");
+    }
+    assert_eq!(ilo.model().wrong, 1);
+    // A name that is not found may be that of the user to be changed: not judged.
+    let ilo = Server::start().await;
+    let unknown =
+        ribcl_model::documents(&["<RESPONSE STATUS=\"0x000A\" MESSAGE='User login name was not found.'/>"]);
+    ilo.instead("MOD_USER", 200, unknown, 2);
+    let manager = bmc(&ilo).manager.unwrap();
+    for _ in 0..2 {
+        let refused = manager.change_password(&Secret::new("new")).await.unwrap_err();
+        assert!(matches!(refused, BmcError::Refused { .. }), "{refused}");
+    }
+    assert_eq!(ilo.count("MOD_USER"), 2);
+}
+
+#[tokio::test]
+async fn a_new_password_that_is_refused_is_not_repeated_in_errors() {
+    let ilo = Server::start().await;
+    let refused = ribcl_model::documents(&[
+        "<RESPONSE STATUS=\"0x0021\" MESSAGE='The password hunter2 is too short.'/>",
+    ]);
+    ilo.instead("MOD_USER", 200, refused, 1);
+    let error = bmc(&ilo).manager.unwrap().change_password(&Secret::new("hunter2")).await.unwrap_err();
+    assert!(error.to_string().contains("The password ****** is too short"), "{error}");
+    assert!(!format!("{error:?}").contains("hunter2"));
+}
+
+#[tokio::test]
 async fn a_restart_is_awaited() {
     let ilo = Server::start().await;
     let manager = bmc(&ilo).manager.unwrap();
     manager.clock().await.unwrap();
     ilo.instead("GET_PRODUCT_NAME", 503, "", 3);
     manager.reset().await.unwrap();
-    assert_eq!((ilo.count("RESET_RIB"), ilo.count("GET_PRODUCT_NAME")), (1, 4));
+    assert_eq!((ilo.count("RESET_RIB"), ilo.count("GET_PRODUCT_NAME")), (1, 7));
+    // One that stays up has not begun yet.
+    manager.reset().await.unwrap();
+    assert!(ilo.count("GET_PRODUCT_NAME") > 7 + 1 + 3, "{}", ilo.count("GET_PRODUCT_NAME"));
 }
 
 #[tokio::test]

@@ -89,7 +89,7 @@ async fn gen9() -> Server {
         "Sriov": "Disabled", "AdminPhone": "1",
         "links": {"Settings": href(PENDING), "BaseConfigs": href("/rest/v1/Systems/1/Bios/BaseConfigs")},
     });
-    let defaults = json!({"ProcVirtualization": "Disabled", "AdminPhone": ""});
+    let defaults = json!({"ProcVirtualization": "Disabled", "AdminPhone": "", "BootMode": "Uefi"});
     let all = [
         ("/rest/v1", root()),
         ("/rest/v1/Systems", list(&[SYSTEM])),
@@ -149,17 +149,28 @@ async fn media_are_inserted_by_their_properties() {
     let media = bmc(&ilo).virtual_media.unwrap();
     let url = ISO.parse().unwrap();
     media.ready().await.unwrap();
-    let lie = media.insert(MediaKind::Cd, &url).await.unwrap_err();
-    assert!(lie.to_string().contains("is not inserted"), "{lie}");
-    // The real thing sets Inserted itself.
-    ilo.set(CD, &json!({"Inserted": true, "Image": ISO}));
+    assert_eq!(media.insert(MediaKind::Cd, &url).await.unwrap(), Changed::Yes);
     assert_eq!(media.insert(MediaKind::Cd, &url).await.unwrap(), Changed::Already);
     ilo.model().requests.clear();
     media.insert(MediaKind::Cd, &"http://10.0.0.1/other.iso".parse().unwrap()).await.unwrap();
     let patch = format!("PATCH {CD}");
     assert_eq!(ilo.bodies(&patch), [json!({"Image": null}), json!({"Image": "http://10.0.0.1/other.iso"})]);
+    assert_eq!(media.eject(MediaKind::Cd).await.unwrap(), Changed::Yes);
     assert_eq!(media.eject(MediaKind::Floppy).await.unwrap(), Changed::Already);
+    ilo.model().machine.insert_lies = true;
+    let lie = media.insert(MediaKind::Cd, &url).await.unwrap_err();
+    assert!(lie.to_string().contains("is not inserted"), "{lie}");
+    let unpaid = json!({"Messages": [{"MessageID": "iLO.0.10.LicenseKeyRequired"}]});
+    ilo.instead(&patch, 400, unpaid.to_string(), 1);
+    let missing = media.insert(MediaKind::Cd, &url).await.unwrap_err();
+    assert!(matches!(missing, BmcError::Licence { .. }), "{missing}");
     ilo.set(MANAGER, &json!({"Oem": {"Hp": {"License": {"LicenseString": "iLO 4 Standard"}}}}));
+    assert!(matches!(media.ready().await.unwrap_err(), BmcError::Licence { .. }));
+    // The manager does not tell: the service does.
+    let service = "/rest/v1/Managers/1/LicenseService";
+    ilo.set(MANAGER, &json!({"Oem": {"Hp": {"License": null, "links": {"LicenseService": href(service)}}}}));
+    ilo.put(service, list(&["/rest/v1/Managers/1/LicenseService/1"]));
+    ilo.put("/rest/v1/Managers/1/LicenseService/1", json!({"License": "iLO 4 Standard"}));
     assert!(matches!(media.ready().await.unwrap_err(), BmcError::Licence { .. }));
 }
 
@@ -250,7 +261,24 @@ async fn secure_boot_is_changed_in_uefi_only_and_applied_by_a_setting_without_me
             json!({"ResetAllKeys": true})
         ]
     );
-    assert_eq!(ilo.count(&format!("PATCH {PENDING}")), 3);
+    // One change of the message is enough for the next self-test.
+    assert_eq!(ilo.count(&format!("PATCH {PENDING}")), 1);
+}
+
+#[tokio::test]
+async fn secure_boot_that_was_asked_for_and_not_applied_is_brought_to_an_end() {
+    let ilo = gen9().await;
+    let secure_boot = bmc(&ilo).secure_boot.unwrap();
+    ilo.set(PENDING, &json!({"BootMode": "uefi"}));
+    // The controller, or the iLO, dies between the two changes.
+    ilo.instead(&format!("PATCH {PENDING}"), 500, "{}", 1);
+    secure_boot.set_enabled(true).await.unwrap_err();
+    assert_eq!(secure_boot.set_enabled(true).await.unwrap(), Changed::Yes);
+    assert_eq!(ilo.at(PENDING, "/CustomPostMessage"), " ");
+    assert_eq!(secure_boot.set_enabled(true).await.unwrap(), Changed::Already);
+    assert_eq!(ilo.count(&format!("PATCH {KEYS}")), 1);
+    ilo.set(KEYS, &json!({"SecureBootCurrentState": true}));
+    assert_eq!(secure_boot.enabled().await.unwrap(), Some(true));
 }
 
 #[tokio::test]
@@ -276,7 +304,9 @@ async fn settings_of_the_firmware_are_read_changed_and_reset() {
     assert_eq!(bios.outcome(&wanted).await.unwrap(), Outcome::Done);
     assert!(bios.apply(&[("Soup".to_owned(), json!(1))]).await.unwrap_err().to_string().contains("Soup"));
     assert_eq!(bios.reset().await.unwrap(), Changed::Yes);
-    assert_eq!(ilo.at(PENDING, "/ProcVirtualization"), "Disabled");
+    // The mode stays: what is installed needs it.
+    let asked = ["/ProcVirtualization", "/BootMode"].map(|pointer| ilo.at(PENDING, pointer));
+    assert_eq!(asked, ["Disabled", "LegacyBios"]);
     assert_eq!(bios.reset().await.unwrap(), Changed::Already);
     // Asked for is not in force.
     assert!(matches!(bios.outcome(&[]).await.unwrap(), Outcome::Failed(_)));
@@ -371,6 +401,18 @@ async fn a_password_is_changed_for_the_user_that_is_used() {
     bmc_with(&ilo, json!({"ilo_password": "new"})).power.state().await.unwrap();
     assert_eq!(ilo.count("MOD_USER"), 0);
     assert_eq!(ilo.model().wrong, 0);
+}
+
+#[tokio::test]
+async fn a_new_password_that_is_refused_is_not_repeated_in_errors() {
+    let ilo = gen9().await;
+    let refused = json!({"Messages": [
+        {"MessageID": "Base.0.10.PropertyValueFormatError", "MessageArgs": ["hunter2", "Password"]},
+    ]});
+    ilo.instead("PATCH /rest/v1/AccountService/Accounts/1", 400, refused.to_string(), 1);
+    let error = bmc(&ilo).manager.unwrap().change_password(&Secret::new("hunter2")).await.unwrap_err();
+    assert!(error.to_string().contains("the value ****** of property Password"), "{error}");
+    assert!(!format!("{error:?}").contains("hunter2"));
 }
 
 #[tokio::test]

@@ -21,6 +21,9 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::ribcl_model::Machine;
 
+const LOGIN: &str = "POST /redfish/v1/SessionService/Sessions";
+const TOKEN: &str = "a-token";
+
 /// A running iLO.
 #[derive(Clone)]
 pub(super) struct Ilo {
@@ -41,6 +44,8 @@ pub(super) struct Model {
     pub(super) password: String,
     /// Wrong passwords that were tried.
     pub(super) wrong: u32,
+    /// Also the service roots want a password.
+    pub(super) closed_roots: bool,
 }
 
 struct Listener {
@@ -95,6 +100,7 @@ impl Ilo {
             gzip: false,
             password: "secret".to_owned(),
             wrong: 0,
+            closed_roots: false,
         };
         let ilo = Self { port, inner: Arc::new(Mutex::new(model)) };
         let router = Router::new().fallback(serve).with_state(ilo.clone());
@@ -159,9 +165,13 @@ async fn serve(
         return found;
     }
     let path = uri.path().trim_end_matches('/').to_owned();
-    let is_open = matches!(path.as_str(), "/rest/v1" | "/redfish/v1");
+    let is_open =
+        (matches!(path.as_str(), "/rest/v1" | "/redfish/v1") && !model.closed_roots) || request == LOGIN;
     if !is_open && !model.admits(&headers) {
         return answer(401, b"{}".to_vec());
+    }
+    if request == LOGIN {
+        return model.log_in(&body);
     }
     model.act(&method, &path, &body)
 }
@@ -196,7 +206,22 @@ impl Model {
         answer(200, self.machine.run(&command).into_bytes())
     }
 
+    /// iLOs answer a wrong password with 400.
+    fn log_in(&mut self, body: &Value) -> Response {
+        if body["Password"] != self.password.as_str() || body["UserName"] != "Administrator" {
+            self.wrong += 1;
+            let said = json!({"error": {"@Message.ExtendedInfo": [{"MessageId": "iLO.2.14.UnauthorizedLoginAttempt"}]}});
+            return answer(400, said.to_string().into_bytes());
+        }
+        let mut made = answer(201, b"{}".to_vec());
+        made.headers_mut().insert("x-auth-token", TOKEN.parse().unwrap());
+        made
+    }
+
     fn admits(&mut self, headers: &HeaderMap) -> bool {
+        if headers.get("x-auth-token").is_some_and(|token| token == TOKEN) {
+            return true;
+        }
         let expected = format!("Basic {}", STANDARD.encode(format!("Administrator:{}", self.password)));
         let is_right = headers.get("authorization").is_some_and(|value| value == expected.as_str());
         self.wrong += u32::from(!is_right);
@@ -204,13 +229,27 @@ impl Model {
     }
 
     fn act(&mut self, method: &Method, path: &str, body: &Value) -> Response {
+        if let (&Method::POST, Some((owner, action))) = (method, path.split_once("/Actions/Oem/")) {
+            let drive = self.documents.get_mut(owner).unwrap();
+            match action {
+                "Insert" if self.machine.insert_lies => {}
+                "Insert" => merge(drive, &json!({"Image": body["Image"], "Inserted": true})),
+                _ => merge(drive, &json!({"Image": "", "Inserted": false})),
+            }
+            return answer(200, b"{}".to_vec());
+        }
         let Some(document) = self.documents.get_mut(path) else { return answer(404, b"{}".to_vec()) };
         if method == Method::GET {
             let text = document.to_string().into_bytes();
             return answer(200, if self.gzip { gzip(&text) } else { text });
         }
+        let is_drive = document.get("MediaTypes").is_some();
         if method == Method::PATCH {
             merge(document, body);
+            // The real thing sets Inserted itself.
+            if let (true, Some(image), false) = (is_drive, body.get("Image"), self.machine.insert_lies) {
+                document["Inserted"] = json!(!image.is_null());
+            }
             if let Some(password) = body.get("Password").and_then(Value::as_str) {
                 self.password = password.to_owned();
             }

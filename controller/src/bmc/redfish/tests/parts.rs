@@ -96,7 +96,7 @@ async fn an_inspection_finds_what_the_bmc_tells_and_leaves_out_the_rest() {
     assert_eq!(
         said.join(","),
         "boot_mode:uefi,has_ssd:true,nic_capacity:25Gb,pci_gpu_devices:1,\
-         rom_firmware_version:1.2.3,secure_boot:false,server_model:PowerEdge R650"
+         rom_firmware_version:1.2.3,secure_boot:true,server_model:PowerEdge R650"
     );
 
     let bare = bmc(&Mock::start().await).inventory.unwrap().look().await.unwrap();
