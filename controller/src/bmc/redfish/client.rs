@@ -11,7 +11,7 @@ use super::{
     messages::{self, Message, error_sentence},
     pool::{self, Shared},
     settings::Settings,
-    transport::{Answer, Call, Transport},
+    transport::{self, Answer, Call, Transport},
 };
 use crate::bmc::{BmcError, queue};
 
@@ -142,13 +142,14 @@ impl Client {
         Ok(allowed.map(|list| list.split(',').any(|word| word.trim().eq_ignore_ascii_case(method.as_str()))))
     }
 
-    /// Ends what takes several requests and pauses.
+    /// Ends what takes several requests and pauses, in time and before it fills the memory.
     pub(in crate::bmc) async fn whole<T>(
         &self,
         what: &str,
         operation: impl Future<Output = Result<T, BmcError>>,
     ) -> Result<T, BmcError> {
-        queue::within(&self.transport.address, what, self.transport.pace.operation, operation).await
+        let bounded = transport::bounded(operation);
+        queue::within(&self.transport.address, what, self.transport.pace.operation, bounded).await
     }
 
     async fn finish(&self, call: &Call<'_>, answer: Answer) -> Result<Result<(), Refusal>, BmcError> {

@@ -3,7 +3,12 @@
 use http::Method;
 use tracing::debug;
 
-use super::{auth::ROOT, client::Client, document::Document, transport::Call};
+use super::{
+    auth::ROOT,
+    client::Client,
+    document::Document,
+    transport::{self, Call},
+};
 use crate::bmc::BmcError;
 
 /// Pages of one collection.
@@ -34,7 +39,9 @@ impl Client {
     pub(super) async fn look(&self, link: &str) -> Result<Option<Document>, BmcError> {
         match self.get(link).await {
             Ok(document) => Ok(Some(document)),
-            Err(error @ (BmcError::Refused { .. } | BmcError::Malformed { .. })) => {
+            Err(error @ (BmcError::Refused { .. } | BmcError::Malformed { .. }))
+                if !transport::is_spent() =>
+            {
                 debug!(bmc = self.transport.address, %error, "a resource is left out");
                 Ok(None)
             }
@@ -49,6 +56,10 @@ impl Client {
 
     /// A collection's members. `None`: what cannot be read is left out.
     pub(in crate::bmc) async fn documents(&self, link: &str) -> Result<Vec<Document>, BmcError> {
+        self.whole("the members of a list", self.all_documents(link)).await
+    }
+
+    async fn all_documents(&self, link: &str) -> Result<Vec<Document>, BmcError> {
         let mut found = Members { refused: true, ..Members::default() };
         if self.root().await?.flag("/ProtocolFeaturesSupported/ExpandQuery/NoLinks") == Some(true) {
             let query = if link.contains('?') { '&' } else { '?' };

@@ -1,6 +1,6 @@
 //! One HTTP exchange with a BMC, bounded in size and time, repeated where that is safe.
 
-use std::{error::Error as _, io::Read as _, sync::Arc, time::Duration};
+use std::{cell::Cell, error::Error as _, io::Read as _, sync::Arc, time::Duration};
 
 use bessemer_proto::secret::Secret;
 use http::{HeaderMap, Method, StatusCode, header};
@@ -18,12 +18,38 @@ use crate::bmc::{
 };
 
 const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+/// All answers of one operation together: what is read of a BMC is kept as JSON for as long, which takes several times
+/// as much memory.
+const MAX_OPERATION_BYTES: usize = 32 * 1024 * 1024;
 const GZIP: [u8; 3] = [0x1f, 0x8b, 0x08];
 const MAX_LINK_BYTES: usize = 2048;
 const ATTEMPTS: u32 = 4;
 const MAX_REDIRECTS: u32 = 3;
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(10);
 const TOKEN_HEADER: &str = "x-auth-token";
+
+tokio::task_local! {
+    /// How many bytes the operation under way may still get.
+    static LEFT: Cell<usize>;
+}
+
+/// Bounds what all answers of an operation may weigh together. A part of an operation spends what that has.
+pub(super) async fn bounded<T>(operation: impl Future<Output = T>) -> T {
+    match LEFT.try_with(|_| ()) {
+        Ok(()) => operation.await,
+        Err(_) => LEFT.scope(Cell::new(MAX_OPERATION_BYTES), operation).await,
+    }
+}
+
+/// Whether the operation under way got too much.
+pub(super) fn is_spent() -> bool {
+    LEFT.try_with(|left| left.get() == 0).unwrap_or_default()
+}
+
+fn spend(bytes: usize) -> bool {
+    LEFT.try_with(|left| left.set(left.get().saturating_sub(bytes))).ok();
+    !is_spent()
+}
 
 /// Sends requests to one origin.
 pub(in crate::bmc) struct Transport {
@@ -204,6 +230,9 @@ impl Transport {
         }
         let body =
             plain(body).ok_or_else(|| Failure::lasting(self.malformed(&call, "gzip that cannot be read")))?;
+        if !spend(body.len()) {
+            return Err(Failure::lasting(self.malformed(&call, "answers of more than 32 MiB in all")));
+        }
         Ok(Answer { status, headers, body })
     }
 

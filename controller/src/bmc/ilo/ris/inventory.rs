@@ -28,6 +28,16 @@ const BY_SETTING: &[(&str, &str, &str)] = &[
 impl Inventory for Ris {
     async fn look(&self) -> Result<Found, BmcError> {
         self.wait_for_devices().await?;
+        self.client.whole("what the machine is made of", self.all_found()).await
+    }
+
+    fn needs_power(&self) -> bool {
+        true
+    }
+}
+
+impl Ris {
+    async fn all_found(&self) -> Result<Found, BmcError> {
         let (system, manager) = (self.system().await?, self.manager().await?);
         let drives = self.drives_of(&system).await?;
         let mut capabilities = self.capabilities(&system).await?;
@@ -43,10 +53,6 @@ impl Inventory for Ris {
         properties.extend(smallest.map(|gib| ("local_gb".to_owned(), json!(gib - 1))));
         let inventory = inventory(&system, memory_mb, cpus, &drives);
         Ok(Found { inventory, properties, capabilities, plugin_data: Map::new() })
-    }
-
-    fn needs_power(&self) -> bool {
-        true
     }
 }
 

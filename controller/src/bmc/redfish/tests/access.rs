@@ -204,6 +204,31 @@ async fn an_endless_answer_ends_at_the_bound() {
 }
 
 #[tokio::test]
+async fn many_large_answers_end_at_the_bound_of_the_operation() {
+    let mock = Mock::start().await;
+    let path = |number: u32| format!("/redfish/v1/Systems/1/Storage/{number}");
+    let members: Vec<_> = (0..32).map(|number| json!({"@odata.id": path(number)})).collect();
+    mock.add(json!({"/redfish/v1/Systems/1/Storage": {"Members": members}}));
+    mock.set(SYSTEM, "/Storage", json!({"@odata.id": "/redfish/v1/Systems/1/Storage"}));
+    let ballast = "x".repeat(3 << 20);
+    for number in 0..32 {
+        mock.add(json!({path(number): {"Name": ballast}}));
+    }
+    let bmc = bmc(&mock);
+    for error in [
+        bmc.inventory.unwrap().look().await.map(drop).unwrap_err(),
+        bmc.raid.unwrap().needs_restart(&[]).await.map(drop).unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("more than 32 MiB in all"), "{error}");
+    }
+    let read = (0..32).map(|number| mock.count(&format!("GET {}", path(number)))).sum::<usize>();
+    assert_eq!(read, 2 * 11);
+    // The next operation begins anew.
+    mock.unset(SYSTEM, "/Storage");
+    super::bmc(&mock).inventory.unwrap().look().await.unwrap();
+}
+
+#[tokio::test]
 async fn nonsense_is_an_error_and_not_a_crash() {
     let deep = format!("{}1{}", "[".repeat(50_000), "]".repeat(50_000));
     for body in [
