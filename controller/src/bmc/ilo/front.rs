@@ -382,8 +382,8 @@ impl Console for Ilo {
         }
     }
 
-    async fn serial(&self) -> Result<Box<dyn SerialLine>, BmcError> {
-        hand_on!(self, console.serial(), "show a serial console")
+    async fn serial(&self, claim: Claim) -> Result<Box<dyn SerialLine>, BmcError> {
+        hand_on!(self, console.serial(claim), "show a serial console")
     }
 
     async fn graphical(&self) -> Result<Option<Url>, BmcError> {

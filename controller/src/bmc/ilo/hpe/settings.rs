@@ -18,7 +18,7 @@ use crate::{
 };
 
 const POST_STATE: &str = "/Oem/Hpe/PostState";
-const SETTINGS: &str = "/@Redfish.Settings/SettingsObject";
+pub(super) const SETTINGS: &str = "/@Redfish.Settings/SettingsObject";
 const BASE_CONFIGS: [&str; 2] = ["/Oem/Hpe/Links/BaseConfigs", "/Oem/Hpe/BaseConfigs"];
 const BOOT_MODE: &str = "BootMode";
 const UEFI_OPTIMIZED: &str = "UefiOptimizedBoot";
@@ -198,7 +198,7 @@ impl Hpe {
         self.standard.bios.as_ref().ok_or_else(|| self.link.unsupported("tell of settings of the firmware"))
     }
 
-    async fn wait_for_post(&self) -> Result<(), BmcError> {
+    pub(super) async fn wait_for_post(&self) -> Result<(), BmcError> {
         let pace = &self.link.pace;
         let until = Instant::now() + pace.post;
         loop {

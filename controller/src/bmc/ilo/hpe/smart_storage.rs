@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Hpe, SETTINGS};
+use super::{Hpe, settings::SETTINGS};
 use crate::bmc::{
     BmcError, Job, NewVolume, Outcome, PhysicalDrive, Raid, StorageController, Volume, redfish::Document,
 };

@@ -85,10 +85,8 @@ impl BiosSettings for Ris {
             self.unsupported("reset settings of the firmware: it does not tell the manufacturer's values")
         })?;
         let pending = self.pending(&bios).await?;
-        let differing: Map<_, _> = defaults
-            .into_iter()
-            .filter(|(name, value)| !is_so(&pending, name, value))
-            .collect();
+        let differing: Map<_, _> =
+            defaults.into_iter().filter(|(name, value)| !is_so(&pending, name, value)).collect();
         if differing.is_empty() {
             return Ok(Changed::Already);
         }
