@@ -160,10 +160,10 @@ impl Client {
             return Err(self.refused(attempt));
         }
         match attempt {
-            Some(attempt) if answer.status.is_success() => {
-                if !OPEN.contains(&call.link.trim_end_matches('/')) {
-                    attempt.accepted();
-                }
+            Some(attempt)
+                if answer.status.is_success() && !OPEN.contains(&call.link.trim_end_matches('/')) =>
+            {
+                attempt.accepted();
             }
             // Some BMCs say so to a wrong password.
             Some(attempt)
