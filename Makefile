@@ -98,6 +98,14 @@ bench-api: ## Measure the API with 10,000 nodes beside the real Ironic [BENCH_NO
 	    $(if $(BENCH_NODES),--nodes $(BENCH_NODES)) $(if $(BENCH_LIVES),--lives $(BENCH_LIVES)) \
 	    $(if $(BENCH_ONLY),--only '$(BENCH_ONLY)') $(if $(BENCH_WRITE_TO),--write-to '$(BENCH_WRITE_TO)')
 
+.PHONY: bench-bmc
+bench-bmc: ## Measure how many BMCs one core can poll, beside the real Ironic [BENCH_BMCS=300] [BENCH_WRITE_TO=file]
+	@tests/setup.sh ironic
+	cargo build --release -p bessemer-controller
+	cargo build --release -p bessemer-tests --bin bessemer-bench-api
+	RUST_LOG=warn BESSEMER_BIN=$(target)/release/bessemer $(target)/release/bessemer-bench-api --ironic $(BESSEMER_VENV)-ironic \
+	    --bmcs $(or $(BENCH_BMCS),300) $(if $(BENCH_WRITE_TO),--write-to '$(BENCH_WRITE_TO)')
+
 .PHONY: demo
 demo: setup build ramdisk images ## Deploy a real Debian onto a virtual machine and watch [KEEP=1] [FIRMWARE=bios|secure-boot]
 	BESSEMER_DEPLOY_ISO=$(deploy_iso) BESSEMER_TARGET=$(target)/debug tests/demo/demo.sh $(if $(KEEP),--keep) $(if $(FIRMWARE),--firmware $(FIRMWARE))

@@ -1,7 +1,9 @@
-//! `bessemer-bench-api`: how fast the API is, with SQLite and PostgreSQL, beside the real Ironic.
+//! `bessemer-bench-api`: how fast the API is, with SQLite and PostgreSQL, and how many BMCs can be polled, beside the
+//! real Ironic.
 
 mod cases;
 mod load;
+mod polls;
 mod report;
 mod subject;
 
@@ -39,6 +41,9 @@ struct Arguments {
     /// Only subjects with this in their names.
     #[arg(long, default_value = "")]
     only: String,
+    /// Measures how many BMCs a core can poll instead, with so many of them.
+    #[arg(long)]
+    bmcs: Option<usize>,
     /// Document to write the tables into.
     #[arg(long)]
     write_to: Option<PathBuf>,
@@ -47,6 +52,10 @@ struct Arguments {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    if let Some(bmcs) = arguments.bmcs {
+        let table = polls::compare(bmcs, arguments.ironic.as_deref()).await?;
+        return publish(&arguments, &format!("{}\n\n{table}", machine()?));
+    }
     let mut all = Vec::new();
     for name in ["SQLite", "PostgreSQL", "Ironic"] {
         if !name.contains(&arguments.only) {
@@ -54,9 +63,11 @@ async fn main() -> Result<()> {
         }
         let folder = tempfile::tempdir()?;
         let subject = match (name, &arguments.ironic) {
-            ("SQLite", _) => Subject::bessemer(folder.path(), None).await?,
-            ("PostgreSQL", _) => Subject::bessemer(folder.path(), Some(PostgreSql::start().await?)).await?,
-            (_, Some(venv)) => Subject::ironic(folder.path(), venv).await?,
+            ("SQLite", _) => Subject::bessemer(folder.path(), None, "").await?,
+            ("PostgreSQL", _) => {
+                Subject::bessemer(folder.path(), Some(PostgreSql::start().await?), "").await?
+            }
+            (_, Some(venv)) => Subject::ironic(folder.path(), venv, None).await?,
             _ => continue,
         };
         let (nodes, lives) = match name {
@@ -67,11 +78,15 @@ async fn main() -> Result<()> {
         all.push(measure(&subject, nodes, lives, Duration::from_secs_f64(arguments.seconds)).await?);
     }
     let tables = report::markdown(&all, &machine()?)?;
+    publish(&arguments, &tables)
+}
+
+fn publish(arguments: &Arguments, tables: &str) -> Result<()> {
     println!("{tables}");
-    if let Some(path) = &arguments.write_to {
-        write(path, &tables)?;
+    match &arguments.write_to {
+        Some(path) => write(path, tables),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 async fn measure(subject: &Subject, nodes: usize, lives: usize, duration: Duration) -> Result<Figures> {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::cases::{Case, Stage};
 
 /// Marks of the place for the tables in a document.
-const PLACE: [&str; 2] = ["<!-- figures: make bench-api writes them -->\n", "<!-- end of figures -->\n"];
+const PLACE: [&str; 2] = ["<!-- figures: the benchmark writes them -->\n", "<!-- end of figures -->\n"];
 
 /// All of one subject.
 #[derive(Serialize)]

@@ -30,12 +30,12 @@ enum Running {
 }
 
 impl Subject {
-    /// The controller, with SQLite or PostgreSQL.
-    pub(crate) async fn bessemer(folder: &Path, database: Option<PostgreSql>) -> Result<Self> {
+    /// The controller, with SQLite or PostgreSQL; `more` is of its configuration.
+    pub(crate) async fn bessemer(folder: &Path, database: Option<PostgreSql>, more: &str) -> Result<Self> {
         let deploy_iso = folder.join("deploy.iso");
         fs::write(&deploy_iso, [0; 2048])?;
         let store = database.as_ref().map(|database| format!("[store]\nurl = \"{}\"\n", database.url()));
-        let extra = store.clone().unwrap_or_default();
+        let extra = format!("{}{more}", store.as_deref().unwrap_or_default());
         let controller = Controller::start(folder, &deploy_iso, &extra).await?;
         let address = controller.api().base().trim_start_matches("http://").parse()?;
         let process = controller.process().context("the controller has ended")?;
@@ -44,11 +44,12 @@ impl Subject {
         Ok(Self { name, address, process, running })
     }
 
-    /// The real Ironic of the virtual environment `venv`: one process, SQLite.
-    pub(crate) async fn ironic(folder: &Path, venv: &Path) -> Result<Self> {
+    /// The real Ironic of the virtual environment `venv`: one process, SQLite. With `polls` its machines have Redfish and
+    /// are looked at so often, in seconds; else they are fake.
+    pub(crate) async fn ironic(folder: &Path, venv: &Path, polls: Option<u32>) -> Result<Self> {
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let configuration = folder.join("ironic.conf");
-        fs::write(&configuration, ironic_configuration(folder, port))?;
+        fs::write(&configuration, ironic_configuration(folder, port, polls))?;
         let path = format!("{}:{}", venv.join("bin").display(), std::env::var("PATH").unwrap_or_default());
         let program = |name: &str| {
             let mut command = Command::new(venv.join("bin").join(name));
@@ -122,6 +123,11 @@ impl Subject {
         Ok((nodes, count as f64 / started.elapsed().as_secs_f64()))
     }
 
+    /// Seconds that its process has computed so far.
+    pub(crate) fn cpu_seconds(&self) -> Result<f64> {
+        crate::polls::cpu_seconds(self.process)
+    }
+
     /// MiB of memory that its process has now, and the most it had.
     pub(crate) fn memory(&self) -> Result<(f64, f64)> {
         let path = PathBuf::from(format!("/proc/{}/status", self.process));
@@ -143,30 +149,41 @@ impl Drop for Subject {
     }
 }
 
-fn ironic_configuration(folder: &Path, port: u16) -> String {
+fn ironic_configuration(folder: &Path, port: u16, polls: Option<u32>) -> String {
     let folder = folder.display();
     let kinds = [
-        "bios",
-        "boot",
-        "console",
-        "deploy",
-        "firmware",
-        "inspect",
-        "management",
-        "power",
-        "raid",
-        "rescue",
-        "vendor",
+        ("bios", "no-bios"),
+        ("boot", "redfish-virtual-media"),
+        ("console", "no-console"),
+        ("deploy", "direct"),
+        ("firmware", "no-firmware"),
+        ("inspect", "no-inspect"),
+        ("management", "redfish"),
+        ("power", "redfish"),
+        ("raid", "no-raid"),
+        ("rescue", "no-rescue"),
+        ("vendor", "no-vendor"),
     ];
-    let interfaces: String = kinds.iter().map(|kind| format!("enabled_{kind}_interfaces = fake\n")).collect();
+    let (hardware, polls) = match polls {
+        None => ("fake-hardware", String::new()),
+        Some(seconds) => (
+            "redfish",
+            format!("[conductor]\nsync_power_state_interval = {seconds}\nsync_power_state_workers = 8\n"),
+        ),
+    };
+    let interface = |(kind, redfish): &(&str, &str)| {
+        let name = if hardware == "redfish" { redfish } else { "fake" };
+        format!("enabled_{kind}_interfaces = {name}\n")
+    };
+    let interfaces: String = kinds.iter().map(interface).collect();
     format!(
         "[DEFAULT]\nauth_strategy = noauth\nrpc_transport = none\ndebug = false\nlog_dir = {folder}\nstate_path = {folder}\n\
-         host = localhost\nmy_ip = 127.0.0.1\nenabled_hardware_types = fake-hardware\n{interfaces}\
+         host = localhost\nmy_ip = 127.0.0.1\nenabled_hardware_types = {hardware}\n{interfaces}\
          enabled_network_interfaces = noop\ndefault_network_interface = noop\nenabled_storage_interfaces = noop\n\
          [api]\nhost_ip = 127.0.0.1\nport = {port}\napi_workers = 1\n\
          [database]\nconnection = sqlite:///{folder}/ironic.sqlite\n\
          [deploy]\nhttp_root = {folder}\n[dhcp]\ndhcp_provider = none\n\
          [service_catalog]\nauth_type = none\nendpoint_override = http://127.0.0.1:{port}\n\
-         [oslo_messaging_notifications]\ndriver = noop\n"
+         [oslo_messaging_notifications]\ndriver = noop\n{polls}"
     )
 }
