@@ -110,6 +110,7 @@ async fn a_kill_while_volumes_are_made_makes_none_twice() {
     world.kill().await;
     let node = world.reaches(id, ProvisionState::Manageable).await;
     assert_eq!((node.last_error, ids(&world)), (None, vec!["v1".into(), "v2".into()]));
+    assert_eq!(world.machine.lock().works.asked_for.len(), 2);
     // The root volume has no name, and is known by its disks.
     assert_eq!(node.properties["root_device"], json!({"wwn": "0x600508b1001c0002"}));
 }

@@ -314,6 +314,15 @@ async fn settings_of_the_firmware_are_read_changed_and_reset() {
     assert_eq!(bios.outcome(&[]).await.unwrap(), Outcome::Done);
 }
 
+async fn until_asked(ilo: &Server, request: &str, times: usize) {
+    let asked = async {
+        while ilo.count(request) < times {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), asked).await.expect(request);
+}
+
 #[tokio::test]
 async fn an_update_has_begun_before_it_can_be_done() {
     const UPDATES: &str = "/rest/v1/Managers/1/UpdateService";
@@ -328,9 +337,7 @@ async fn an_update_has_begun_before_it_can_be_done() {
     assert_eq!(update.under_way().await.unwrap(), None);
     let (begun, job) = tokio::join!(
         async {
-            while ilo.count(&format!("POST {UPDATES}")) < 2 {
-                tokio::task::yield_now().await;
-            }
+            until_asked(&ilo, &format!("POST {UPDATES}"), 2).await;
             ilo.set(UPDATES, &json!({"State": "PROGRESSING", "ProgressPercent": 7}));
         },
         update.update("bmc", &url)
@@ -382,9 +389,7 @@ async fn an_inspection_waits_until_the_self_test_has_looked_for_devices() {
     let inventory = bmc(&ilo).inventory.unwrap();
     ilo.instead("GET_EMBEDDED_HEALTH", 404, "", 1);
     let (found, ()) = tokio::join!(inventory.look(), async {
-        while ilo.count(&format!("GET {SYSTEM}")) < 3 {
-            tokio::task::yield_now().await;
-        }
+        until_asked(&ilo, &format!("GET {SYSTEM}"), 3).await;
         let memory = json!({"TotalSystemMemoryGB": 64});
         ilo.set(SYSTEM, &json!({"Memory": memory, "Oem": {"Hp": {"PostState": "InPostDiscoveryComplete"}}}));
     });
