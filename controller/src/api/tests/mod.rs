@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use axum::{Router, body::Body, body::to_bytes};
 use chrono::Utc;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
@@ -136,7 +136,15 @@ impl Controller {
         let response = router.oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, usize::MAX).await.unwrap();
-        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+        let is_text = parts
+            .headers
+            .get(CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/openmetrics-text"));
+        let body = match bytes.as_ref() {
+            b"" => Value::Null,
+            text if is_text => String::from_utf8(text.to_vec()).unwrap().into(),
+            json => serde_json::from_slice(json).unwrap(),
+        };
         Answer { status: parts.status, headers: parts.headers, body }
     }
 
