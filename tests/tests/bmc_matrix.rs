@@ -23,7 +23,8 @@ use tokio::time::sleep;
 /// No deploy may take longer, whatever its BMC does.
 const BOUND: Duration = Duration::from_secs(100);
 const CONFIGURATION: &str = "[conductor]\ncheck_provision_state_interval = 1\nautomated_clean = false\n\
-                             deploy_callback_timeout = 25\npower_state_change_timeout = 8\n";
+                             deploy_callback_timeout = 25\npower_state_change_timeout = 8\n\
+                             bmc_retry_timeout = 20\n";
 
 /// Profiles whose machines must be deployed. The rest have no virtual media that a driver of the controller uses today.
 const DEPLOYED: [&str; 10] =
@@ -221,13 +222,15 @@ async fn faults(profile: &str) {
 }
 
 /// How a deploy with a fault must end: well, or with this in its reason. The others end in time and give any reason.
-const ENDS: [(&str, &str); 13] = [
+const ENDS: [(&str, &str); 15] = [
     ("none", ""),
     ("slow", ""),
     ("errors", ""),
     ("errors-for-ever", "with status 500"),
+    ("reset-before", ""),
+    ("reset-after", ""),
     ("stale-slot", ""),
-    ("boot-once-ignored", "waiting for the agent"),
+    ("boot-once-ignored", "its firmware ignored the boot device"),
     ("power-not-done", "is still not in state \"power on\""),
     ("task-fails", "its task failed"),
     ("locked-out", "redfish_password"),

@@ -22,7 +22,7 @@ use tokio::{
 
 use super::BmcError;
 pub use guard::{Account, Attempt};
-pub use retry::{Again, Retry};
+pub use retry::{Again, Pauses, Retry};
 
 /// BMCs remembered at once; one that nobody uses makes room.
 const CAPACITY: usize = 16_384;

@@ -10,7 +10,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -78,6 +78,8 @@ struct Media {
     iso: Iso,
     floppy: Option<Bytes>,
     fetched: AtomicBool,
+    /// Bytes that were asked for.
+    read: AtomicU64,
 }
 
 /// Why media cannot be made.
@@ -151,13 +153,21 @@ impl MediaShelf {
             iso: self.url(&key, ISO_NAME),
             floppy: floppy.as_ref().map(|_| self.url(&key, FLOPPY_NAME)),
         };
-        self.lock().put(key, Media { node, iso, floppy, fetched: AtomicBool::new(false) });
+        self.lock()
+            .put(key, Media { node, iso, floppy, fetched: AtomicBool::new(false), read: AtomicU64::new(0) });
         Ok(media)
     }
 
     /// Takes a node's media away.
     pub fn remove(&self, node: NodeId) {
         self.lock().remove(node);
+    }
+
+    /// How many bytes of a node's media were asked for; `None`: it has none.
+    #[must_use]
+    pub fn bytes_read(&self, node: NodeId) -> Option<u64> {
+        let shelf = self.lock();
+        Some(shelf.by_key.get(shelf.key_of.get(&node)?)?.read.load(Ordering::Relaxed))
     }
 
     fn lock(&self) -> MutexGuard<'_, Shelf> {

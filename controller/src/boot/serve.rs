@@ -1,6 +1,10 @@
 //! The HTTP side: `GET` and `HEAD` of `/boot/<key>/<file>`, with ranges.
 
-use std::{io, ops::Range, sync::Arc};
+use std::{
+    io,
+    ops::Range,
+    sync::{Arc, atomic::Ordering},
+};
 
 use axum::{
     Router,
@@ -47,6 +51,10 @@ async fn serve(
         info!(node = %media.node, file, "the BMC fetches boot media");
     }
     debug!(node = %media.node, file, %method, ?requested, "boot medium requested");
+    if method != Method::HEAD {
+        let asked = requested.bytes(length);
+        media.read.fetch_add(asked.end.saturating_sub(asked.start), Ordering::Relaxed);
+    }
     let body = match (&method, file.as_str()) {
         (&Method::HEAD, _) => Body::empty(),
         (_, ISO_NAME) => iso_body(media, requested.bytes(length)),

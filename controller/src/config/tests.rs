@@ -123,6 +123,11 @@ fn documentation() -> String {
     let missing = SECTIONS.iter().find(|(name, _)| !SOURCES.iter().any(|(source, _)| source == name));
     assert!(missing.is_none(), "add section {:?} to SOURCES", missing.map(|(name, _)| name));
     let mut page = HEAD.to_owned();
+    let (described, sections) = (SOURCES.iter().skip(1), SECTIONS.iter());
+    assert!(
+        described.map(|(name, _)| name).eq(sections.map(|(name, _)| name)),
+        "a section has no source here"
+    );
     for (section, source) in SOURCES {
         let keys = match SECTIONS.iter().find(|(name, _)| name == section) {
             Some((_, keys)) => keys(),

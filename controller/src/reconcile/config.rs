@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::Deserialize;
 
 use super::LesseeSource;
-use crate::node::plan::Flow;
+use crate::{bmc::queue::Retry, node::plan::Flow};
 
 /// `[conductor]`: how nodes are worked on. Durations are seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -15,6 +15,9 @@ pub struct Config {
     pub deploy_callback_timeout: u32,
     /// Seconds that a machine may take to be on or off after the BMC was told. Default 60.
     pub power_state_change_timeout: u32,
+    /// Seconds that a deploy, a step or an inspection goes on asking a BMC that does not answer, breaks connections or is
+    /// busy. Default 180.
+    pub bmc_retry_timeout: u32,
     /// Seconds that an operating system may take to shut down when asked. Default 600.
     pub soft_power_off_timeout: u32,
     /// Seconds that an agent may take to write an image. Default 7200.
@@ -101,6 +104,7 @@ impl Default for Config {
         Self {
             deploy_callback_timeout: 1800,
             power_state_change_timeout: 60,
+            bmc_retry_timeout: 180,
             soft_power_off_timeout: 600,
             write_image_timeout: 7200,
             agent_step_timeout: 180,
@@ -162,6 +166,16 @@ impl Config {
 
     pub(crate) fn power_timeout(&self) -> Duration {
         seconds(self.power_state_change_timeout)
+    }
+
+    pub(crate) fn bmc_retry(&self) -> Retry {
+        Retry {
+            attempts: u32::MAX,
+            pause: Duration::from_secs(1),
+            factor: 2,
+            longest: Duration::from_secs(20),
+            within: seconds(self.bmc_retry_timeout),
+        }
     }
 
     pub(crate) fn soft_power_off_timeout(&self) -> Duration {

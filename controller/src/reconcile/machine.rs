@@ -46,11 +46,46 @@ pub(crate) async fn read_vendor(node: &mut Node, bmc: &Bmc) {
     }
 }
 
+/// An answer that makes no sense comes again: it is not asked for as long as one that does not come.
+const MALFORMED_REPEATS: u32 = 2;
+
+/// Does something with the BMC, and again when that fails for a reason that may pass: BMCs restart, break connections, are
+/// busy. Only for what may be done twice. The node shows why it waits.
+pub(crate) async fn insist<T, F>(
+    node: &mut Node,
+    cx: &Context,
+    what: &str,
+    attempt: impl Fn() -> F,
+) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, BmcError>>,
+{
+    let retry = cx.config.bmc_retry();
+    let mut pauses = retry.pauses();
+    let (mut malformed, begun) = (0, tokio::time::Instant::now());
+    loop {
+        let error = match attempt().await {
+            Ok(done) => return Ok(done),
+            Err(error) if !error.passing() => return Err(error.into()),
+            Err(error) => error,
+        };
+        malformed += u32::from(matches!(error, BmcError::Malformed { .. }));
+        let Some(pause) = pauses.next(None).filter(|_| malformed <= MALFORMED_REPEATS) else {
+            return Err(error.into());
+        };
+        let problem = sentence(&error);
+        tracing::warn!(node = %node.uuid, what, problem, "the BMC is asked again");
+        let left = retry.within.saturating_sub(begun.elapsed());
+        cx.doing(node, format!("trying again to {what}: {problem}"), left).await?;
+        tokio::time::sleep(pause).await;
+    }
+}
+
 /// Powers the machine off, at once, and waits until it is.
 pub(crate) async fn power_off(node: &mut Node, bmc: &Bmc, cx: &Context) -> Result<(), Failure> {
     let within = cx.config.power_timeout();
     cx.doing(node, "waiting for the machine to be powered off", within).await?;
-    bmc.power.set(PowerAction::ForceOff).await?;
+    insist(node, cx, "power the machine off", || bmc.power.set(PowerAction::ForceOff)).await?;
     bmc.power.wait_for(PowerState::Off, within).await?;
     node.power_state = Some(PowerState::Off);
     Ok(())
@@ -60,14 +95,19 @@ pub(crate) async fn power_off(node: &mut Node, bmc: &Bmc, cx: &Context) -> Resul
 pub(crate) async fn power_on(node: &mut Node, bmc: &Bmc, cx: &Context) -> Result<(), Failure> {
     let within = cx.config.power_timeout();
     cx.doing(node, "waiting for the machine to be powered on", within).await?;
-    bmc.power.set(PowerAction::On).await?;
+    insist(node, cx, "power the machine on", || bmc.power.set(PowerAction::On)).await?;
     bmc.power.wait_for(PowerState::On, within).await?;
     node.power_state = Some(PowerState::On);
     Ok(())
 }
 
-/// Takes our media out of the virtual drives.
-pub(crate) async fn eject(bmc: &Bmc) -> Result<(), BmcError> {
+/// Takes our media out of the virtual drives, whatever it takes.
+pub(crate) async fn eject_all(node: &mut Node, bmc: &Bmc, cx: &Context) -> Result<(), Failure> {
+    insist(node, cx, "eject the media", || eject(bmc)).await
+}
+
+/// The same, tried once.
+async fn eject(bmc: &Bmc) -> Result<(), BmcError> {
     if let Some(media) = &bmc.virtual_media {
         media.eject(MediaKind::Cd).await?;
         media.eject(MediaKind::Floppy).await?;

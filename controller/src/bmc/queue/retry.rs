@@ -56,29 +56,53 @@ impl BmcError {
     }
 }
 
+/// The pauses of a [`Retry`], for who has something to do between two attempts.
+#[derive(Clone, Copy, Debug)]
+pub struct Pauses {
+    retry: Retry,
+    until: Instant,
+    pause: Duration,
+    left: u32,
+}
+
+impl Pauses {
+    /// How long to wait before the next attempt; `None`: there is no other one.
+    pub fn next(&mut self, asked: Option<Duration>) -> Option<Duration> {
+        self.left = self.left.checked_sub(1).filter(|left| *left > 0)?;
+        let wait = asked.unwrap_or_else(|| jittered(self.pause));
+        self.pause = self.pause.saturating_mul(self.retry.factor).min(self.retry.longest);
+        (Instant::now() + wait <= self.until).then_some(wait)
+    }
+}
+
 impl Retry {
+    /// Its pauses, counted from now.
+    #[must_use]
+    pub fn pauses(self) -> Pauses {
+        Pauses {
+            retry: self,
+            until: Instant::now() + self.within,
+            pause: self.pause,
+            left: self.attempts.max(1),
+        }
+    }
+
     /// Tries until `judge` is content with the outcome, or attempts or time are used up; the last outcome counts.
     pub async fn run<O, F: Future<Output = O>>(
         &self,
         mut attempt: impl FnMut() -> F,
         judge: impl Fn(&O) -> Again,
     ) -> O {
-        let until = Instant::now() + self.within;
-        let mut pause = self.pause;
-        let mut left = self.attempts.max(1);
+        let mut pauses = self.pauses();
         loop {
             let outcome = attempt().await;
-            left -= 1;
-            let wait = match judge(&outcome) {
+            let asked = match judge(&outcome) {
                 Again::No => return outcome,
-                Again::Yes => jittered(pause),
-                Again::After(asked) => asked,
+                Again::Yes => None,
+                Again::After(asked) => Some(asked),
             };
-            if left == 0 || Instant::now() + wait > until {
-                return outcome;
-            }
-            tokio::time::sleep(wait).await;
-            pause = pause.saturating_mul(self.factor).min(self.longest);
+            let Some(pause) = pauses.next(asked) else { return outcome };
+            tokio::time::sleep(pause).await;
         }
     }
 }

@@ -30,13 +30,13 @@ impl Step for BootRamdisk {
         cx.shelf.check().await?;
         let bmc = cx.bmc(node)?;
         if let Some(media) = &bmc.virtual_media {
-            media.ready().await?;
+            machine::insist(node, cx, "look at the virtual media", || media.ready()).await?;
         }
         machine::power_off(node, &bmc, cx).await?;
-        set_firmware(node, &bmc).await?;
+        set_firmware(node, &bmc, cx).await?;
         let media = make_media(node, cx).await?;
-        insert(node, &bmc, &media).await?;
-        boot_from_cd(node, &bmc).await?;
+        insert(node, &bmc, &media, cx).await?;
+        boot_from_cd(node, &bmc, cx).await?;
         machine::power_on(node, &bmc, cx).await?;
         let mut record = Record::of(node)?;
         record.booted_at = Some(Utc::now());
@@ -59,12 +59,33 @@ impl Step for BootRamdisk {
             )));
         }
         let enrolled = cx.store.boot(record.boot()?).await?.enrolled_key_hash.is_some();
-        let what = if enrolled {
-            "waiting for the agent, which has enrolled, to open its session"
+        let reason = if enrolled {
+            "waiting for the agent, which has enrolled, to open its session".to_owned()
         } else {
-            "waiting for the agent to call: the machine was started with the deploy ISO"
+            waiting_for_call(cx.shelf.bytes_read(node.uuid))
         };
-        Ok(Waiting::Still { reason: what.to_owned(), until: booted_at + cx.config.callback_timeout() })
+        Ok(Waiting::Still { reason, until: booted_at + cx.config.callback_timeout() })
+    }
+}
+
+/// Bytes as people read them.
+const MIB: u64 = 1 << 20;
+
+/// What an operator looks at first depends on how much of the ISO was asked for: some BMCs look into it when it is
+/// inserted, a machine that boots from it reads nearly all.
+fn waiting_for_call(read: Option<u64>) -> String {
+    let what = "waiting for the agent to call: the machine was started with the deploy ISO";
+    match read {
+        None => what.to_owned(),
+        Some(0) => format!(
+            "{what}, of which nothing was read: the BMC cannot reach files.url_for_bmcs, or the machine booted \
+             something else because its firmware ignored the boot device"
+        ),
+        Some(read) => format!(
+            "{what}, of which {} MiB were read; when that stays so little, the machine booted something else because \
+             its firmware ignored the boot device",
+            read.div_ceil(MIB)
+        ),
     }
 }
 
@@ -81,7 +102,7 @@ async fn is_lost(record: &Record, cx: &Context) -> Result<bool, Failure> {
     Ok(cx.store.boot(record.boot()?).await?.enrolled_key_hash.is_none())
 }
 
-async fn set_firmware(node: &Node, bmc: &Bmc) -> Result<(), Failure> {
+async fn set_firmware(node: &mut Node, bmc: &Bmc, cx: &Context) -> Result<(), Failure> {
     let wanted = WantedFirmware::of(node).map_err(|error| Failure::Node(error.to_string()))?;
     if let Some(mode) = wanted.boot_mode {
         let control = bmc.boot_mode.as_ref().ok_or_else(|| {
@@ -90,18 +111,26 @@ async fn set_firmware(node: &Node, bmc: &Bmc) -> Result<(), Failure> {
             )
         })?;
         // Also when it is in force: another one may be pending.
-        match control.set_mode(mode).await {
+        machine::insist(node, cx, "set the boot mode", async || match control.set_mode(mode).await {
             // It cannot be changed, and need not be.
             Err(BmcError::Unsupported { .. } | BmcError::Refused { .. })
-                if control.mode().await? == Some(mode) => {}
-            other => drop(other?),
-        }
+                if control.mode().await? == Some(mode) =>
+            {
+                Ok(())
+            }
+            other => other.map(drop),
+        })
+        .await?;
     }
     match (wanted.secure_boot, &bmc.secure_boot) {
         (Some(wanted), Some(control)) => {
-            if control.enabled().await? != Some(wanted) {
-                control.set_enabled(wanted).await?;
-            }
+            machine::insist(node, cx, "set Secure Boot", async || {
+                match control.enabled().await? == Some(wanted) {
+                    true => Ok(()),
+                    false => control.set_enabled(wanted).await.map(drop),
+                }
+            })
+            .await?;
         }
         (Some(true), None) => {
             return Err(Failure::Node(
@@ -149,25 +178,26 @@ fn is_true(value: &serde_json::Value) -> bool {
     value.as_bool().unwrap_or_else(|| value.as_str().is_some_and(|text| text.eq_ignore_ascii_case("true")))
 }
 
-async fn insert(node: &Node, bmc: &Bmc, media: &BootMedia) -> Result<(), Failure> {
-    let drives = bmc.virtual_media.as_ref().ok_or_else(|| {
+async fn insert(node: &mut Node, bmc: &Bmc, media: &BootMedia, cx: &Context) -> Result<(), Failure> {
+    let drives = bmc.virtual_media.clone().ok_or_else(|| {
         Failure::Node(format!(
             "the BMC of {} has no virtual media, which boot interface redfish-virtual-media needs",
             node.label()
         ))
     })?;
-    machine::eject(bmc).await?;
-    drives.insert(MediaKind::Cd, &media.iso).await?;
+    machine::eject_all(node, bmc, cx).await?;
+    machine::insist(node, cx, "insert the deploy ISO", || drives.insert(MediaKind::Cd, &media.iso)).await?;
     if let Some(floppy) = &media.floppy {
-        drives.insert(MediaKind::Floppy, floppy).await?;
+        machine::insist(node, cx, "insert the parameters", || drives.insert(MediaKind::Floppy, floppy))
+            .await?;
     }
     Ok(())
 }
 
-async fn boot_from_cd(node: &Node, bmc: &Bmc) -> Result<(), Failure> {
-    let device = bmc.boot_device.as_ref().ok_or_else(|| {
+async fn boot_from_cd(node: &mut Node, bmc: &Bmc, cx: &Context) -> Result<(), Failure> {
+    let device = bmc.boot_device.clone().ok_or_else(|| {
         Failure::Node(format!("the BMC of {} cannot choose what the machine boots from", node.label()))
     })?;
-    device.boot_once(BootSource::Cd).await?;
+    machine::insist(node, cx, "choose the boot device", || device.boot_once(BootSource::Cd)).await?;
     Ok(())
 }

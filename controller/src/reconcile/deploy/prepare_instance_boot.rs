@@ -11,7 +11,7 @@ use super::{
 use crate::{
     bmc::BootSource,
     node::Node,
-    reconcile::{context::Context, error::Failure},
+    reconcile::{context::Context, error::Failure, machine},
 };
 
 pub(super) struct PrepareInstanceBoot;
@@ -36,8 +36,9 @@ impl Step for PrepareInstanceBoot {
                 record.keep(node)?;
                 cx.doing(node, "waiting for the BMC to set the boot device", cx.config.power_timeout())
                     .await?;
-                if let Some(device) = &cx.bmc(node)?.boot_device {
-                    device.boot_always(BootSource::Disk).await?;
+                if let Some(device) = cx.bmc(node)?.boot_device {
+                    let choose = || device.boot_always(BootSource::Disk);
+                    machine::insist(node, cx, "choose the boot device", choose).await?;
                 }
                 Ok(Progress::Done)
             }

@@ -24,7 +24,7 @@ impl Step for TearDownAgent {
             machine::power_off(node, &bmc, cx).await?;
         }
         node.power_state = Some(PowerState::Off);
-        machine::eject(&bmc).await?;
+        machine::eject_all(node, &bmc, cx).await?;
         cx.fleet.close(node.uuid).await?;
         cx.shelf.remove(node.uuid);
         cx.config_drives.remove(node.uuid);

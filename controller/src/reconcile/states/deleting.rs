@@ -18,7 +18,7 @@ impl State for Deleting {
         deploy::cancel_agent_step(node, cx).await;
         let bmc = cx.bmc(node)?;
         machine::power_off(node, &bmc, cx).await?;
-        machine::eject(&bmc).await?;
+        machine::eject_all(node, &bmc, cx).await?;
         cx.fleet.close(node.uuid).await?;
         cx.shelf.remove(node.uuid);
         cx.config_drives.remove(node.uuid);

@@ -64,6 +64,8 @@ impl World {
         let mut config = Config {
             check_provision_state_interval: 1,
             power_state_change_timeout: 5,
+            // A refusal is one at once.
+            bmc_retry_timeout: 0,
             restart_grace: 0,
             ..Config::default()
         };
