@@ -49,6 +49,16 @@ pub(crate) async fn read_vendor(node: &mut Node, bmc: &Bmc) {
 /// An answer that makes no sense comes again: it is not asked for as long as one that does not come.
 const MALFORMED_REPEATS: u32 = 2;
 
+/// Whether a BMC could be reached all the time. One that could not may have started again, and media and boot source are
+/// lost then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reached {
+    /// It could.
+    Always,
+    /// It could in the end.
+    InTheEnd,
+}
+
 /// Does something with the BMC, and again when that fails for a reason that may pass: BMCs restart, break connections, are
 /// busy. Only for what may be done twice. The node shows why it waits.
 pub(crate) async fn insist<T, F>(
@@ -60,15 +70,32 @@ pub(crate) async fn insist<T, F>(
 where
     F: Future<Output = Result<T, BmcError>>,
 {
+    insist_watching(node, cx, what, attempt).await.map(|(done, _)| done)
+}
+
+/// The same, which tells whether the BMC was away.
+pub(crate) async fn insist_watching<T, F>(
+    node: &mut Node,
+    cx: &Context,
+    what: &str,
+    attempt: impl Fn() -> F,
+) -> Result<(T, Reached), Failure>
+where
+    F: Future<Output = Result<T, BmcError>>,
+{
+    let mut reached = Reached::Always;
     let retry = cx.config.bmc_retry();
     let mut pauses = retry.pauses();
     let (mut malformed, begun) = (0, tokio::time::Instant::now());
     loop {
         let error = match attempt().await {
-            Ok(done) => return Ok(done),
+            Ok(done) => return Ok((done, reached)),
             Err(error) if !error.passing() => return Err(error.into()),
             Err(error) => error,
         };
+        if matches!(error, BmcError::Unreachable { .. }) {
+            reached = Reached::InTheEnd;
+        }
         malformed += u32::from(matches!(error, BmcError::Malformed { .. }));
         let Some(pause) = pauses.next(None).filter(|_| malformed <= MALFORMED_REPEATS) else {
             return Err(error.into());
@@ -93,12 +120,18 @@ pub(crate) async fn power_off(node: &mut Node, bmc: &Bmc, cx: &Context) -> Resul
 
 /// Powers the machine on and waits until it is.
 pub(crate) async fn power_on(node: &mut Node, bmc: &Bmc, cx: &Context) -> Result<(), Failure> {
+    power_on_watching(node, bmc, cx).await.map(drop)
+}
+
+/// The same, which tells whether the BMC was away.
+pub(crate) async fn power_on_watching(node: &mut Node, bmc: &Bmc, cx: &Context) -> Result<Reached, Failure> {
     let within = cx.config.power_timeout();
     cx.doing(node, "waiting for the machine to be powered on", within).await?;
-    insist(node, cx, "power the machine on", || bmc.power.set(PowerAction::On)).await?;
+    let set = || bmc.power.set(PowerAction::On);
+    let (_, reached) = insist_watching(node, cx, "power the machine on", set).await?;
     bmc.power.wait_for(PowerState::On, within).await?;
     node.power_state = Some(PowerState::On);
-    Ok(())
+    Ok(reached)
 }
 
 /// Takes our media out of the virtual drives, whatever it takes.

@@ -12,8 +12,15 @@ use crate::{
     bmc::{Bmc, BmcError, BootSource, MediaKind},
     boot::{BootMedia, ParametersBy},
     node::{Node, firmware::WantedFirmware},
-    reconcile::{context::Context, error::Failure, machine},
+    reconcile::{
+        context::Context,
+        error::Failure,
+        machine::{self, Reached},
+    },
 };
+
+/// How often a machine is started from its media when the BMC is away meanwhile.
+const MAX_ROUNDS: u32 = 3;
 
 pub(super) struct BootRamdisk;
 
@@ -34,10 +41,7 @@ impl Step for BootRamdisk {
         }
         machine::power_off(node, &bmc, cx).await?;
         set_firmware(node, &bmc, cx).await?;
-        let media = make_media(node, cx).await?;
-        insert(node, &bmc, &media, cx).await?;
-        boot_from_cd(node, &bmc, cx).await?;
-        machine::power_on(node, &bmc, cx).await?;
+        start_from_media(node, &bmc, cx).await?;
         let mut record = Record::of(node)?;
         record.booted_at = Some(Utc::now());
         record.keep(node)?;
@@ -194,10 +198,29 @@ async fn insert(node: &mut Node, bmc: &Bmc, media: &BootMedia, cx: &Context) -> 
     Ok(())
 }
 
-async fn boot_from_cd(node: &mut Node, bmc: &Bmc, cx: &Context) -> Result<(), Failure> {
+/// Starts the machine from its media. A BMC that starts again meanwhile has lost media and boot source: all of it is done
+/// once more then, with a token of its own, because the last one may have been used.
+async fn start_from_media(node: &mut Node, bmc: &Bmc, cx: &Context) -> Result<(), Failure> {
+    let mut round = 1;
+    loop {
+        let media = make_media(node, cx).await?;
+        insert(node, bmc, &media, cx).await?;
+        let chosen = boot_from_cd(node, bmc, cx).await?;
+        let lost = chosen == Reached::InTheEnd && round < MAX_ROUNDS;
+        if !lost && (machine::power_on_watching(node, bmc, cx).await? == Reached::Always || round == MAX_ROUNDS) {
+            break;
+        }
+        round += 1;
+        tracing::warn!(node = %node.uuid, round, "the BMC was away: the machine is started from the media again");
+        machine::power_off(node, bmc, cx).await?;
+    }
+    Ok(())
+}
+
+async fn boot_from_cd(node: &mut Node, bmc: &Bmc, cx: &Context) -> Result<Reached, Failure> {
     let device = bmc.boot_device.clone().ok_or_else(|| {
         Failure::Node(format!("the BMC of {} cannot choose what the machine boots from", node.label()))
     })?;
-    machine::insist(node, cx, "choose the boot device", || device.boot_once(BootSource::Cd)).await?;
-    Ok(())
+    let choose = || device.boot_once(BootSource::Cd);
+    machine::insist_watching(node, cx, "choose the boot device", choose).await.map(|(_, reached)| reached)
 }
