@@ -20,6 +20,7 @@ const MAX_RULES: usize = 4096;
 /// The files of this program, in the order in which they count.
 const BUILT_IN: &[(&str, &str)] = &[
     ("ami.toml", include_str!("data/ami.toml")),
+    ("dell.toml", include_str!("data/dell.toml")),
     ("lenovo.toml", include_str!("data/lenovo.toml")),
     ("supermicro.toml", include_str!("data/supermicro.toml")),
 ];

@@ -18,7 +18,7 @@ use std::{
 pub use folder::{News, QuirkFolder};
 pub use library::{Library, Matched, QuirkError, Source};
 pub use rule::{Identity, Rule};
-pub use values::Quirks;
+pub use values::{ManagerAttributes, Quirks};
 
 /// The rules in force: those of this program until [`load`] was called.
 static CURRENT: LazyLock<RwLock<Arc<Library>>> =

@@ -31,11 +31,27 @@ fn vendors_of_the_tree_are_known_in_the_ways_they_write_themselves() {
         quirks("Supermicro").always_send_enabled
             && quirks("Super Micro Computer, Inc. (Supermicro)").always_send_enabled
     );
+    assert!(quirks("Supermicro").full_boot_request && quirks("Supermicro").virtual_cd_is_usb);
+    assert!(!library.of(&identity("Supermicro", "ARS-111GL-NHR", "1.0")).quirks.virtual_cd_is_usb);
     assert!(quirks("Lenovo").no_persistent_disk_in_uefi);
     for other in ["HPE", "Miami Computers", ""] {
         assert_eq!(quirks(other), Quirks::default(), "{other}");
     }
     assert_eq!(library.of(&Identity::default()), Matched::default());
+}
+
+#[test]
+fn generations_of_a_vendor_are_told_apart_by_their_bmc_and_its_firmware() {
+    let library = Library::built_in().unwrap();
+    let quirks = |bmc: &str, firmware: &str| {
+        let dell = identity("Dell Inc.", "PowerEdge R640", firmware);
+        library.of(&Identity { bmc: Some(bmc.into()), ..dell }).quirks
+    };
+    let attributes = quirks("14G Monolithic", "4.00.00.00").virtual_cd_attributes.unwrap();
+    assert_eq!(attributes.values.get("ServerBoot.1.FirstBootDevice").map(String::as_str), Some("VCD-DVD"));
+    assert_eq!(quirks("16G Monolithic", "7.00.30.00"), Quirks::default());
+    assert_eq!(quirks("13G Monolithic", "2.81.81.81"), Quirks::default());
+    assert_eq!(quirks("17G Monolithic", "1.20.50.50").cd_slots, Some(vec!["1".to_owned()]));
 }
 
 #[test]

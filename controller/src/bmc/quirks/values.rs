@@ -1,5 +1,7 @@
 //! What rules can set.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// How a BMC differs from its standard. The default is the standard.
@@ -14,10 +16,26 @@ pub struct Quirks {
     pub no_persistent_disk_in_uefi: bool,
     /// IPMI: the boot device selector (0 to 15) that means the disk in UEFI mode; otherwise 2.
     pub ipmi_uefi_disk: Option<u8>,
+    /// The virtual CD drive is `UsbCd`, also where the BMC offers `Cd`.
+    pub virtual_cd_is_usb: bool,
+    /// Attributes of the manager, with their values, that boot the virtual CD once; the boot override cannot.
+    pub virtual_cd_attributes: Option<ManagerAttributes>,
+    /// Ids of the virtual drives that machines boot from, where not all that take a CD are.
+    pub cd_slots: Option<Vec<String>>,
     /// Calls at the same time, 1 to 12; otherwise 2.
     pub concurrency: Option<u32>,
     /// Milliseconds from the start of one call to the start of the next, at most a minute.
     pub spacing_ms: Option<u32>,
+}
+
+/// Attributes of a manager and the values they get.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManagerAttributes {
+    /// Where the manager links the resources with its attributes, as a JSON pointer.
+    pub at: String,
+    /// Names and values.
+    pub values: BTreeMap<String, String>,
 }
 
 /// Calls at the same time.

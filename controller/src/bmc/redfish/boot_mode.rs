@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Machine,
-    boot::{ENABLED, MODE, TARGET},
+    boot::{ENABLED, MODE, Place, TARGET},
     document::Document,
 };
 use crate::{
@@ -47,12 +47,13 @@ impl BootModeControl for Machine {
             });
         }
         let mut boot = Map::from_iter([("BootSourceOverrideMode".to_owned(), json!(word))]);
-        if self.quirks(&system).full_boot_request {
-            let current = |pointer| system.text(pointer).unwrap_or_default();
+        let Place { at, quirks } = self.boot_place().await?;
+        if quirks.full_boot_request {
+            let current = |pointer| at.text(pointer).unwrap_or_default();
             boot.insert("BootSourceOverrideEnabled".to_owned(), json!(current(ENABLED)));
             boot.insert("BootSourceOverrideTarget".to_owned(), json!(current(TARGET)));
         }
-        let Err(refusal) = self.client.patch(&system.path, &json!({"Boot": boot})).await? else {
+        let Err(refusal) = self.client.patch(&at.path, &json!({"Boot": boot})).await? else {
             return Ok(Changed::Yes);
         };
         let unable = matches!(refusal.status, StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED);

@@ -1,7 +1,7 @@
 //! Virtual media: below the system, or below its managers.
 
 use async_trait::async_trait;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::{debug, info};
@@ -28,10 +28,22 @@ const NO_LICENCE: [&str; 4] = ["LicenseRequired", "LIC501", "LicenseKeyRequired"
 #[async_trait]
 impl VirtualMedia for Machine {
     async fn ready(&self) -> Result<(), BmcError> {
-        if self.slots_of(MediaKind::Cd).await?.is_empty() {
+        let slots = self.slots_of(MediaKind::Cd).await?;
+        if slots.is_empty() {
             return Err(self.client.unsupported("insert a medium: it has no virtual CD or DVD drive"));
         }
-        Ok(())
+        for slot in &slots {
+            let by_patch = || self.client.allows(&slot.0.path, &Method::PATCH);
+            if slot.has_action() || by_patch().await? != Some(false) {
+                return Ok(());
+            }
+        }
+        let names: Vec<_> = slots.iter().map(|slot| slot.0.id()).collect();
+        Err(self.client.unsupported(format!(
+            "insert a medium by Redfish: it shows virtual drives ({}) and takes none of them (no action InsertMedia, no \
+             PATCH); newer firmware may",
+            names.join(", ")
+        )))
     }
 
     async fn insert(&self, kind: MediaKind, url: &Url) -> Result<Changed, BmcError> {
@@ -88,6 +100,10 @@ impl Slot {
         self.occupied() && self.0.text("/Image") == Some(url.as_str())
     }
 
+    fn has_action(&self) -> bool {
+        self.0.action_target(INSERT).is_some()
+    }
+
     fn shown(&self) -> MediaSlot {
         let types = self.0.texts("/MediaTypes").unwrap_or_default();
         MediaSlot {
@@ -103,11 +119,21 @@ impl Slot {
 }
 
 /// Slots of a kind, best first. No slot serves both kinds, so that a CD and a floppy can be in at the same time.
-fn sort_out(slots: Vec<Slot>, kind: MediaKind) -> Vec<Slot> {
+/// `bootable`: the ids of those that machines boot from, where not all are.
+fn sort_out(mut slots: Vec<Slot>, kind: MediaKind, bootable: Option<&[String]>) -> Vec<Slot> {
+    if let Some(bootable) = bootable {
+        slots.retain(|slot| bootable.contains(&slot.0.id()) == (kind == MediaKind::Cd));
+        slots.retain(|slot| kind == MediaKind::Cd || slot.takes(&["Floppy", "USBStick"]));
+        return slots;
+    }
     let (floppies, others): (Vec<_>, Vec<_>) =
         slots.into_iter().partition(|slot| slot.takes(&["Floppy", "USBStick"]));
     let (mut both, only_floppy): (Vec<_>, Vec<_>) =
         floppies.into_iter().partition(|slot| slot.takes(&["CD", "DVD"]));
+    // Among drives for everything those without the action are for browsers.
+    if both.iter().any(Slot::has_action) {
+        both.retain(Slot::has_action);
+    }
     let mut cd: Vec<_> = others.into_iter().filter(|slot| slot.takes(&["CD", "DVD"])).collect();
     let mut floppy = only_floppy;
     if !cd.is_empty() {
@@ -194,7 +220,8 @@ impl Machine {
     /// The system's own drives; its managers' when it has none of that kind.
     async fn slots_of(&self, kind: MediaKind) -> Result<Vec<Slot>, BmcError> {
         let system = self.system().await?;
-        let own = sort_out(self.slots_below(&system).await?, kind);
+        let bootable = self.quirks(&system).cd_slots;
+        let own = sort_out(self.slots_below(&system).await?, kind, bootable.as_deref());
         if !own.is_empty() {
             return Ok(own);
         }
@@ -202,7 +229,7 @@ impl Machine {
         for manager in self.managers(&system).await? {
             slots.extend(self.slots_below(&manager).await?);
         }
-        Ok(sort_out(slots, kind))
+        Ok(sort_out(slots, kind, bootable.as_deref()))
     }
 
     pub(in crate::bmc) async fn managers(&self, system: &Document) -> Result<Vec<Document>, BmcError> {
@@ -222,6 +249,9 @@ impl Machine {
     async fn slots_below(&self, owner: &Document) -> Result<Vec<Slot>, BmcError> {
         let Some(link) = owner.link("/VirtualMedia") else { return Ok(Vec::new()) };
         let Some(collection) = self.client.find(link).await? else { return Ok(Vec::new()) };
+        if collection.value.get("Members").is_some_and(|members| !members.is_array()) {
+            return Err(collection.malformed("Members is no list"));
+        }
         let mut slots = Vec::new();
         for link in collection.links("/Members") {
             slots.extend(self.client.find(&link).await?.map(Slot));

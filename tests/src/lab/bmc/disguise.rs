@@ -87,6 +87,8 @@ fn fill(bmc: &Bmc, text: &str, overlay: Option<&Overlay>) -> String {
 /// The change of a resource that a profile makes; `None` without one.
 fn overlay(bmc: &Bmc, path: &str) -> Option<Value> {
     let mut all = Value::Null;
+    // Clients write the root with a slash.
+    let path = path.trim_end_matches('/');
     for overlay in bmc.profile().overlay.iter().filter(|overlay| fits(&overlay.path, path)) {
         let text = fill(bmc, &overlay.merge, Some(overlay));
         merge(&mut all, serde_json::from_str(&text).unwrap_or(Value::Null), true);
@@ -132,7 +134,9 @@ pub(super) fn made(bmc: &Bmc, path: &str) -> Option<Value> {
 /// The outermost layer of Redfish.
 pub(super) async fn dress(State(bmc): State<Shared>, mut request: Request, next: Next) -> Response {
     let seen = request.uri().path().to_owned();
-    if bmc.profile().ribcl.no_redfish && seen.starts_with("/redfish") {
+    let is_silent = bmc.profile().ribcl.no_redfish && seen.starts_with("/redfish");
+    // What came before Redfish is not spoken, which a client learns without a password.
+    if is_silent || seen.starts_with("/rest/") {
         return StatusCode::NOT_FOUND.into_response();
     }
     let rules = &bmc.profile().answers;

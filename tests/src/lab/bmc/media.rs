@@ -273,7 +273,7 @@ fn body(bmc: &Bmc, base: &str, slot: &SlotRules) -> Value {
         "ImageName": name,
         "ConnectedVia": if inserted { "URI" } else { "NotConnected" },
     });
-    if slot.by != InsertBy::Patch {
+    if slot.has_actions() {
         body["Actions"] = json!({
             "#VirtualMedia.InsertMedia": { "target": format!("{path}/Actions/VirtualMedia.InsertMedia") },
             "#VirtualMedia.EjectMedia": { "target": format!("{path}/Actions/VirtualMedia.EjectMedia") },
@@ -289,7 +289,7 @@ async fn show(
     headers: HeaderMap,
 ) -> Result<Response, RedfishError> {
     let slot = find(&bmc, &id)?;
-    let allow = if slot.by == InsertBy::Action { Allow::Read } else { Allow::Patch };
+    let allow = if slot.takes_patch() { Allow::Patch } else { Allow::Read };
     Ok(reply::resource(&headers, body(&bmc, base, &slot), allow))
 }
 
@@ -299,7 +299,7 @@ async fn insert(
     request: Bytes,
 ) -> Result<StatusCode, RedfishError> {
     let slot = find(&bmc, &id)?;
-    if slot.by == InsertBy::Patch {
+    if !slot.has_actions() {
         return Err(error::not_allowed(&Method::POST, "VirtualMedia.InsertMedia"));
     }
     take(&bmc, &slot, reply::object(&request)?).await
@@ -382,7 +382,7 @@ async fn change(
             return Ok(StatusCode::NO_CONTENT);
         }
     }
-    if slot.by == InsertBy::Action {
+    if !slot.takes_patch() {
         return Err(error::not_allowed(&Method::PATCH, &format!("{base}/VirtualMedia/{id}")));
     }
     reply::check_if_match(&bmc, &headers, &body(&bmc, base, &slot))?;
@@ -412,7 +412,7 @@ fn check_manner(request: &mut Map<String, Value>, types: &Value) -> Result<(), R
 
 async fn eject(State(bmc): State<Shared>, Path(id): Path<String>) -> Result<StatusCode, RedfishError> {
     let slot = find(&bmc, &id)?;
-    if slot.by == InsertBy::Patch {
+    if !slot.has_actions() {
         return Err(error::not_allowed(&Method::POST, "VirtualMedia.EjectMedia"));
     }
     empty(&bmc, &slot).await

@@ -219,6 +219,20 @@ pub enum InsertBy {
     Patch,
     /// Either.
     Both,
+    /// Neither: it can be looked at.
+    Nothing,
+}
+
+impl SlotRules {
+    /// Whether it shows the actions.
+    pub(super) fn has_actions(&self) -> bool {
+        matches!(self.by, InsertBy::Action | InsertBy::Both)
+    }
+
+    /// Whether it is changed by PATCH.
+    pub(super) fn takes_patch(&self) -> bool {
+        matches!(self.by, InsertBy::Patch | InsertBy::Both)
+    }
 }
 
 /// How answers look.
@@ -316,7 +330,7 @@ pub struct AliasProperty {
 }
 
 /// The profiles in `tests/profiles`, by the names of their files.
-pub const KNOWN: [(&str, &str); 19] = {
+pub const KNOWN: [(&str, &str); 20] = {
     macro_rules! profiles {
         ($($name:literal),* $(,)?) => {
             [$(($name, include_str!(concat!("../../../profiles/", $name, ".toml")))),*]
@@ -325,6 +339,7 @@ pub const KNOWN: [(&str, &str); 19] = {
     profiles!(
         "standard",
         "idrac8",
+        "idrac9-4",
         "idrac9",
         "idrac10",
         "ilo4-gen8",

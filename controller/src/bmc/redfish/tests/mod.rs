@@ -10,6 +10,7 @@ mod parts;
 mod ssh;
 mod sshd;
 mod storage;
+mod vendors;
 mod virtual_media;
 
 use serde_json::{Value, json};
