@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 use bessemer_proto::secret::Secret;
 use bessemer_tests::lab::{
     Body, Credentials, Firmware, HollowBody, Lab, Machine, MachineDefinition, Profile, bmc::Fault,
-    image_server::ImageServer,
+    image_server::ImageServer, replay::Replay,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,6 +31,14 @@ struct Cli {
 enum Command {
     /// Starts machines, all off, and their BMCs; prints one line of JSON for each; runs until interrupted.
     Run(Run),
+    /// Answers as a recording of `bessemer bmc record` says, to whoever logs in.
+    Replay {
+        /// The recording's folder.
+        folder: PathBuf,
+        /// Where to listen.
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+    },
     /// Serves the files of a folder over HTTP, with ranges.
     ImageServer {
         /// The folder.
@@ -107,6 +115,7 @@ async fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let result = match Cli::parse().command {
         Command::Run(options) => run(options).await,
+        Command::Replay { folder, listen } => replay(&folder, listen).await,
         Command::ImageServer { folder, listen } => serve_images(&folder, listen).await,
     };
     match result {
@@ -197,6 +206,13 @@ fn password(file: &Path, own: bool) -> anyhow::Result<Secret> {
         bail!("{} is empty: write the password into its first line", file.display());
     }
     Ok(Secret::new(line))
+}
+
+async fn replay(folder: &Path, listen: SocketAddr) -> anyhow::Result<()> {
+    let replay = Replay::start(folder, listen).await?;
+    println!("{}", replay.url());
+    std::io::stdout().flush()?;
+    interrupted().await
 }
 
 async fn serve_images(folder: &Path, listen: SocketAddr) -> anyhow::Result<()> {

@@ -77,7 +77,7 @@ impl Controller {
         fs::write(&file, configuration.to_string()).map_err(HarnessError::file("write", &file))?;
         let scheme = if authority.is_some() { "https" } else { "http" };
         let api = Api::new(format!("{scheme}://127.0.0.1:{}", ports[0]), authority.as_deref())?;
-        let mut controller = Self { folder, binary: binary()?, api, child: None };
+        let mut controller = Self { folder, binary: program()?, api, child: None };
         controller.restart().await?;
         Ok(controller)
     }
@@ -173,7 +173,8 @@ impl Controller {
 }
 
 /// `BESSEMER_BIN`, or `bessemer` beside the program that runs the tests.
-fn binary() -> Result<PathBuf, HarnessError> {
+/// The program `bessemer`: controller and command line.
+pub fn program() -> Result<PathBuf, HarnessError> {
     let path = match std::env::var_os("BESSEMER_BIN") {
         Some(path) => PathBuf::from(path),
         None => {

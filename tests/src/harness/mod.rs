@@ -29,7 +29,7 @@ mod hollow_steps;
 use std::{io, path::PathBuf};
 
 pub use api::Api;
-pub use controller::Controller;
+pub use controller::{Controller, program};
 pub use hollow_agent::HollowAgent;
 
 use crate::lab::LabError;

@@ -32,6 +32,7 @@ mod machine;
 mod process;
 mod qemu;
 pub mod qmp;
+pub mod replay;
 
 use std::{
     io,

@@ -73,7 +73,15 @@ impl Case {
     }
 
     fn plain(profile: &'static str, end: End) -> Self {
-        Self { number: 0, profile, driver: "redfish", operation: "all", fault: "none", arm: Arm::Nothing, end }
+        Self {
+            number: 0,
+            profile,
+            driver: "redfish",
+            operation: "all",
+            fault: "none",
+            arm: Arm::Nothing,
+            end,
+        }
     }
 }
 
@@ -111,7 +119,12 @@ pub(crate) fn stumbles() -> Vec<Case> {
             ("boot device", "BMC restarts", "PATCH:Systems:1:restart=2"),
             ("all", "errors", "*:/redfish:3:status=503"),
         ]
-        .map(|(operation, fault, text)| Case { operation, fault, arm: Arm::Fault(text), ..case.clone() })
+        .map(|(operation, fault, text)| Case {
+            operation,
+            fault,
+            arm: Arm::Fault(text),
+            ..case.clone()
+        })
     };
     deployed.flat_map(with).collect()
 }

@@ -71,6 +71,7 @@ pub(crate) fn keep(part: &str, title: &str, all: &[Row]) {
     parts.sort();
     let texts: Vec<String> = parts.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
     let unfinished = target().join(format!("bmc-matrix.{part}"));
-    fs::write(&unfinished, format!("# Deploys by profile, operation and fault\n\n{}", texts.concat())).unwrap();
+    fs::write(&unfinished, format!("# Deploys by profile, operation and fault\n\n{}", texts.concat()))
+        .unwrap();
     fs::rename(unfinished, target().join("bmc-matrix.md")).unwrap();
 }

@@ -7,7 +7,11 @@ use tracing::{debug, info};
 use url::Url;
 
 use super::{Machine, client::Refusal, document::Document};
-use crate::bmc::{BmcError, BootDevice, BootSource, Changed, HttpBoot, queue::Retry, quirks::{ManagerAttributes, Quirks}};
+use crate::bmc::{
+    BmcError, BootDevice, BootSource, Changed, HttpBoot,
+    queue::Retry,
+    quirks::{ManagerAttributes, Quirks},
+};
 
 pub(super) const ENABLED: &str = "/Boot/BootSourceOverrideEnabled";
 pub(super) const TARGET: &str = "/Boot/BootSourceOverrideTarget";
@@ -194,7 +198,8 @@ impl Machine {
                 if wanted.values.keys().any(|name| now(name).is_none()) {
                     continue;
                 }
-                if wanted.values.iter().all(|(name, value)| now(name).and_then(Value::as_str) == Some(value)) {
+                if wanted.values.iter().all(|(name, value)| now(name).and_then(Value::as_str) == Some(value))
+                {
                     return Ok(Changed::Already);
                 }
                 self.client.patch(&at.path, &json!({"Attributes": wanted.values})).await??;

@@ -22,6 +22,8 @@ mod overview;
 mod pool;
 mod power;
 mod push;
+mod record;
+mod scrub;
 mod secure_boot;
 mod sensors;
 mod settings;
@@ -38,6 +40,7 @@ use std::{
     time::Duration,
 };
 
+pub use self::record::{Bounds, Recorded, Recording, record};
 pub(in crate::bmc) use self::{
     client::Client,
     console::by_ssh,

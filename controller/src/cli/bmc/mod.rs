@@ -2,6 +2,7 @@
 
 mod probe;
 mod quirks;
+mod record;
 
 use clap::Subcommand;
 
@@ -13,6 +14,9 @@ pub(super) enum BmcCommand {
     /// Says what a BMC can do, which quirks are known of it and how long its answers take. Changes nothing. Works without
     /// a controller.
     Probe(Box<probe::Probe>),
+    /// Keeps what a BMC answers, without what tells whose it is or how to get in, for tests to replay. Changes nothing.
+    /// Works without a controller.
+    Record(Box<record::Record>),
     /// Shows the rules about BMCs that differ from their standard which the controller uses.
     Quirks(quirks::Quirks),
 }
@@ -24,6 +28,10 @@ impl BmcCommand {
             Self::Probe(probe) => {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
                 runtime.block_on(probe.run(Output::new(remote.output)))
+            }
+            Self::Record(record) => {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                runtime.block_on(record.run(Output::new(remote.output)))
             }
             Self::Quirks(quirks) if quirks.is_local() => quirks.check(Output::new(remote.output)),
             Self::Quirks(quirks) => {

@@ -207,7 +207,9 @@ async fn start_from_media(node: &mut Node, bmc: &Bmc, cx: &Context) -> Result<()
         insert(node, bmc, &media, cx).await?;
         let chosen = boot_from_cd(node, bmc, cx).await?;
         let lost = chosen == Reached::InTheEnd && round < MAX_ROUNDS;
-        if !lost && (machine::power_on_watching(node, bmc, cx).await? == Reached::Always || round == MAX_ROUNDS) {
+        if !lost
+            && (machine::power_on_watching(node, bmc, cx).await? == Reached::Always || round == MAX_ROUNDS)
+        {
             break;
         }
         round += 1;

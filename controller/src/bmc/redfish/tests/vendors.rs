@@ -53,7 +53,8 @@ async fn an_idrac_9_with_old_firmware_boots_its_virtual_drive_by_attributes() {
     mock.set(SYSTEM, "/Manufacturer", json!("Dell Inc."));
     mock.set(MANAGER, "/Model", json!("14G Monolithic"));
     mock.set(MANAGER, "/FirmwareVersion", json!("4.00.00.00"));
-    let links = json!({"Oem": {"Dell": {"DellAttributes": [{"@odata.id": other}, {"@odata.id": attributes}]}}});
+    let links =
+        json!({"Oem": {"Dell": {"DellAttributes": [{"@odata.id": other}, {"@odata.id": attributes}]}}});
     mock.set(MANAGER, "/Links", links);
     let now = json!({"Attributes": {"VirtualMedia.1.BootOnce": "Disabled", "ServerBoot.1.FirstBootDevice": "Normal"}});
     mock.add(json!({other: {"Attributes": {}}, attributes: now}));
