@@ -16,7 +16,7 @@
 //! - [`notify`]: webhooks, from the outbox that the store writes with each change. Changes nothing else.
 //! - [`sensors`]: the newest readings of machines' sensors, as metrics and as notifications. Asks no BMC.
 //! - [`app`], [`config`]: put all of it together, from one file.
-//! - [`cli`]: the operator's command line, a client of the API.
+//! - [`cli`]: the operator's command line: a client of the API; `bmc probe` and `bmc record` ask BMCs themselves.
 #![forbid(unsafe_code)]
 
 pub mod agents;

@@ -19,7 +19,7 @@ async fn bmc(verb: &str, url: &str, machine: &Machine, more: &[&str]) -> Value {
     fs::write(&password, machine.credentials().password.reveal()).unwrap();
     let mut command = Command::new(harness::program().unwrap());
     command.args(["bmc", verb, url, "-o", "json", "--username", &machine.credentials().user]);
-    command.arg("--password-file").arg(&password).args(more);
+    command.arg("--bmc-password-file").arg(&password).args(more);
     let output = command.output().await.unwrap();
     assert!(output.status.success(), "{verb}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()

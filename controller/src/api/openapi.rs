@@ -187,6 +187,10 @@ fn success(route: &Route) -> Value {
     if matches!(route.status, 202 | 204) {
         return json!({"description": route.summary});
     }
+    if route.path == "/metrics" {
+        let kind = crate::sensors::CONTENT_TYPE.split(';').next().unwrap_or_default();
+        return json!({"description": route.summary, "content": {kind: {"schema": {"type": "string"}}}});
+    }
     let schema = match table(route.path) {
         Some((list, fields)) if is_list(route) => json!({
             "type": "object", "required": [list],

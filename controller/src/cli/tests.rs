@@ -70,6 +70,17 @@ fn only_what_reaches_a_controller_offers_options_for_it() {
 }
 
 #[test]
+fn the_password_of_the_api_is_handed_to_no_bmc() {
+    let line = ["--user", "ann", "--password-file", "api", "bmc", "probe", "10.0.0.5", "--username", "admin"];
+    let shown = format!("{:?}", Arguments::try_parse_from([&["bessemer"], &line[..]].concat()).unwrap());
+    assert!(shown.contains("bmc_password_file: None"), "{shown}");
+    let line =
+        ["bmc", "record", "10.0.0.5", "--out", "x", "--username", "admin", "--bmc-password-file", "theirs"];
+    let shown = format!("{:?}", Arguments::try_parse_from([&["bessemer"], &line[..]].concat()).unwrap());
+    assert!(shown.contains("bmc_password_file: Some(\"theirs\")"), "{shown}");
+}
+
+#[test]
 fn wrong_command_lines_are_refused() {
     let parse = |line: &[&str]| Arguments::try_parse_from([&["bessemer"], line].concat());
     let deploy = ["deploy", "n", "--image", "http://h/i.raw"];

@@ -55,7 +55,7 @@ pub(super) struct Rescue {
     change: Change,
     /// File with the password of the rescue system.
     #[arg(long, value_name = "FILE")]
-    password_file: PathBuf,
+    rescue_password_file: PathBuf,
 }
 
 /// Waiting for what is under way.
@@ -160,7 +160,7 @@ impl Stepped {
 impl Rescue {
     /// Asks for the rescue system.
     pub(super) async fn run(self, client: &Client, output: &Output) -> anyhow::Result<()> {
-        let path = &self.password_file;
+        let path = &self.rescue_password_file;
         let password =
             std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         let password = password.trim_end_matches(['\r', '\n']).to_owned();

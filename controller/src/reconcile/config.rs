@@ -15,8 +15,8 @@ pub struct Config {
     pub deploy_callback_timeout: u32,
     /// Seconds that a machine may take to be on or off after the BMC was told. Default 60.
     pub power_state_change_timeout: u32,
-    /// Seconds that a deploy, a step or an inspection goes on asking a BMC that does not answer, breaks connections or is
-    /// busy. Default 180.
+    /// Seconds that a deploy goes on asking a BMC that does not answer, breaks connections or is busy, and a step or an
+    /// inspection where it switches the machine on or off; 0: it is asked once. Default 180.
     pub bmc_retry_timeout: u32,
     /// Seconds that an operating system may take to shut down when asked. Default 600.
     pub soft_power_off_timeout: u32,
@@ -66,7 +66,8 @@ pub struct Config {
     /// How many BMCs are asked for their power state at the same moment. Default 8.
     pub sync_power_state_workers: u32,
     /// How many BMCs of one subnet (/24 of IPv4, /64 of IPv6) are asked at the same moment, for power states and for
-    /// sensors: one that is cut off must not hold up all others. Default 4.
+    /// sensors, each counted by itself; never more than half of the workers (but one at least): a subnet that is cut
+    /// off must not hold up all others. BMCs whose address is a name belong to no subnet. Default 4.
     pub bmc_polls_per_subnet: u32,
     /// How often in a row a power state may be wrong or unreadable; then the node is in maintenance, with the fault
     /// `power failure`. Default 3.

@@ -1,7 +1,11 @@
 //! What the API may ask of a machine through its BMC, besides power. Short questions are answered at once, within a
 //! deadline; what may take longer happens in the background and shows in the node's fields and `last_error`.
 
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use bessemer_proto::ids::NodeId;
 use futures_util::FutureExt as _;
@@ -411,13 +415,25 @@ async fn boot_iso(bmc: &Bmc, url: &Url) -> Result<(), BmcError> {
         return Err(error);
     }
     let power = &bmc.power;
+    let was_off = AtomicBool::new(false);
     let restart = async {
         power.set(PowerAction::ForceOff).await?;
         power.wait_for(PowerState::Off, BOOT_ISO_WITHIN).await?;
+        was_off.store(true, Ordering::Relaxed);
         power.set(PowerAction::On).await?;
         power.wait_for(PowerState::On, BOOT_ISO_WITHIN).await
     };
     let done = restart.await;
+    if done.is_err() && !was_off.load(Ordering::Relaxed) {
+        // It runs on: its next restart, weeks later perhaps, must not boot the image.
+        let undone = async {
+            media.eject(MediaKind::Cd).await?;
+            device.boot_once(BootSource::Disk).await
+        };
+        if let Err(error) = undone.await {
+            tracing::warn!(%error, "the image stays attached: the machine boots it at its next restart");
+        }
+    }
     if done.is_err()
         && let Err(error) = power.set(PowerAction::On).await
     {

@@ -4,6 +4,10 @@
 //! - `process`: one look at one node: call its state, persist what comes of it.
 //! - `requests`, `power`: what the API may ask.
 //! - `states`: what is done in each state. `steps`: running plans of steps; `deploy`: those of a deploy.
+//! - `inspection`: makes what was found part of the node. `rescue`: the password of a rescue system.
+//! - `hardware`, `console`: what the API may ask of a machine besides power, and turning its console on and off.
+//! - `machine`: work with a BMC that several states share; `insist` asks again one that does not answer.
+//! - `watch`: what nobody asked about: power states, and sensors.
 
 mod allocations;
 mod config;

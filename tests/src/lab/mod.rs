@@ -1,4 +1,5 @@
-//! Virtual machines, each with a virtual BMC: QEMU (emulated, never KVM) behind Redfish.
+//! Virtual machines, each with a virtual BMC: QEMU (emulated, never KVM) behind Redfish, and behind RIBCL as an older iLO; its
+//! profile says how the BMC differs from the plain one. Also hollow machines, and BMCs that replay a recording.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), bessemer_tests::lab::LabError> {

@@ -29,7 +29,7 @@ pub(super) enum Refusal {
     Suite(BmcError),
     /// The BMC is silent when the suite is offered.
     Silent(BmcError),
-    /// Both ends lost track of each other, and the password is not to blame: begin anew.
+    /// Both ends lost track of each other, and the password is not to blame: begin anew. Not for ever: see [`counts`].
     Anew(BmcError),
     /// Something else.
     Other(BmcError),
@@ -217,6 +217,11 @@ fn malformed(wire: &Wire, what: &str, problem: &str) -> Refusal {
 
 fn status(wire: &Wire, what: &str, code: u8, meaning: &'static str) -> BmcError {
     BmcError::Completion { address: wire.address.clone(), what: what.to_owned(), code, meaning }
+}
+
+/// Whether the BMC may count a problem as a wrong password.
+pub(super) fn counts(problem: &BmcError) -> bool {
+    matches!(problem, BmcError::Completion { code: 0x0d | 0x0f, .. })
 }
 
 /// Whether an answer that says yes is about this session.

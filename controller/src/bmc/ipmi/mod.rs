@@ -253,12 +253,21 @@ impl Client {
     ) -> Result<Session, Refusal> {
         let settings = Settings { password: password.clone(), ..self.settings.clone() };
         let mut tries = 1;
+        let mut is_counted = false;
         loop {
             let wire = Wire::open(&settings, self.pace).await.map_err(Refusal::Other)?;
             match Box::pin(handshake::begin(wire, &settings, suite, offers)).await {
                 Err(Refusal::Anew(problem)) if tries < HANDSHAKES => {
                     tracing::debug!(bmc = self.address, %problem, "an IPMI session begins anew");
+                    is_counted |= handshake::counts(&problem);
                     tries += 1;
+                }
+                // The password may be right, but for the BMC these were wrong ones: without an end it locks the user.
+                Err(Refusal::Anew(problem) | Refusal::Other(problem @ BmcError::Completion { .. }))
+                    if is_counted || handshake::counts(&problem) =>
+                {
+                    tracing::warn!(bmc = self.address, %problem, "no IPMI session begins: its proofs were refused");
+                    return Err(Refusal::Credentials);
                 }
                 begun => {
                     if begun.is_ok() {

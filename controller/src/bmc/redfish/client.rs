@@ -73,7 +73,7 @@ impl Client {
     pub(in crate::bmc) async fn find(&self, link: &str) -> Result<Option<Document>, BmcError> {
         match self.get(link).await {
             Ok(document) => Ok(Some(document)),
-            Err(BmcError::Refused { status: 404 | 405 | 501, .. }) => Ok(None),
+            Err(BmcError::Refused { status: 404 | 405 | 410 | 501, .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }

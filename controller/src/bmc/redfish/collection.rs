@@ -25,8 +25,22 @@ struct Members {
     whole: Vec<Document>,
     /// Links of the others.
     links: Vec<String>,
-    /// The BMC answered the query with an error.
-    refused: bool,
+    /// What the BMC answered instead of a page.
+    refusal: Option<BmcError>,
+}
+
+/// What becomes of what the BMC does not show though it names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// It is left out: the rest is of use.
+    LeftOut,
+    /// It is an error: what is not shown would count as gone.
+    Fails,
+}
+
+/// Whether a refusal says that there is no such thing.
+fn is_absent(error: &BmcError) -> bool {
+    matches!(error, BmcError::Refused { status: 404 | 405 | 410 | 501, .. })
 }
 
 impl Client {
@@ -56,23 +70,35 @@ impl Client {
 
     /// A collection's members. `None`: what cannot be read is left out.
     pub(in crate::bmc) async fn documents(&self, link: &str) -> Result<Vec<Document>, BmcError> {
-        self.whole("the members of a list", self.all_documents(link)).await
+        self.documents_or(link, Unread::LeftOut).await
     }
 
-    async fn all_documents(&self, link: &str) -> Result<Vec<Document>, BmcError> {
-        let mut found = Members { refused: true, ..Members::default() };
+    /// The same; `unread` says what becomes of what cannot be read. A collection that is not there has no members.
+    pub(super) async fn documents_or(&self, link: &str, unread: Unread) -> Result<Vec<Document>, BmcError> {
+        self.whole("the members of a list", self.all_documents(link, unread)).await
+    }
+
+    async fn all_documents(&self, link: &str, unread: Unread) -> Result<Vec<Document>, BmcError> {
+        let (mut found, mut is_expanded) = (Members::default(), false);
         if self.root().await?.flag("/ProtocolFeaturesSupported/ExpandQuery/NoLinks") == Some(true) {
             let query = if link.contains('?') { '&' } else { '?' };
             found = self.pages(&format!("{link}{query}$expand=.")).await?;
+            is_expanded = found.refusal.is_none();
         }
-        if found.refused {
+        if !is_expanded {
             found = self.pages(link).await?;
+        }
+        if let (Unread::Fails, Some(error)) = (unread, found.refusal.take_if(|error| !is_absent(error))) {
+            return Err(error);
         }
         let missing = found.links.into_iter().filter(|link| !found.whole.iter().any(|d| d.path == *link));
         let missing: Vec<_> = missing.take(MAX_SINGLE).collect();
         let mut documents = found.whole;
         for link in missing {
-            documents.extend(self.look(&link).await?);
+            documents.extend(match unread {
+                Unread::LeftOut => self.look(&link).await?,
+                Unread::Fails => self.find(&link).await?,
+            });
         }
         Ok(documents)
     }
@@ -85,8 +111,7 @@ impl Client {
             let call = Call { method: &Method::GET, link: &link, body: None, if_match: None };
             let answer = self.send(call).await?;
             if !answer.status.is_success() {
-                // A collection that is not there has no members.
-                found.refused = seen.is_empty();
+                found.refusal = Some(self.refusal(&call, &answer).into());
                 break;
             }
             let page = self.document(&call, &answer)?;

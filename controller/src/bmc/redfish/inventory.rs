@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Machine,
+    collection::Unread,
     document::Document,
     storage::{Store, drive, volume},
 };
@@ -36,7 +37,7 @@ impl Machine {
         self.add_processors(&system, &mut found).await?;
         add_memory(&system, &mut found);
         add_vendor(&system, &mut found);
-        let stores = self.stores().await?;
+        let stores = self.stores(Unread::LeftOut).await?;
         add_storage(&stores, &mut found);
         let adapters = self.network_adapters(&system).await?;
         self.add_interfaces(&system, &adapters, &mut found).await?;

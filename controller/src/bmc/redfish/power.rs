@@ -18,6 +18,7 @@ use crate::{
 };
 
 pub(super) const RESET: &str = "ComputerSystem.Reset";
+const PUSH: &str = "PushPowerButton";
 const ATTEMPTS_IN_CONFLICT: u32 = 7;
 
 #[async_trait]
@@ -38,7 +39,8 @@ impl Power for Machine {
         let link = system
             .action_target(RESET)
             .ok_or_else(|| self.client.unsupported("change power: the system has no Reset action"))?;
-        let body = json!({"ResetType": self.reset_type(&system, action).await?});
+        let reset_type = self.reset_type(&system, action).await?;
+        let body = json!({ "ResetType": reset_type });
         let pace = &self.client.transport.pace;
         let retry = Retry {
             attempts: ATTEMPTS_IN_CONFLICT,
@@ -54,7 +56,14 @@ impl Power for Machine {
             }
             _ => Again::No,
         };
-        Ok(retry.run(|| self.reset_once(link, &body, action), not_yet).await??)
+        match retry.run(|| self.reset_once(link, &body, action), not_yet).await {
+            // Whoever asks again would undo the push, if the BMC took it.
+            Err(error) if reset_type == PUSH && error.passing() => {
+                let taken = self.wait_for(target(action), pace.operation).await;
+                taken.map(|()| Changed::Yes).map_err(|_| error)
+            }
+            done => Ok(done??),
+        }
     }
 
     async fn wait_for(&self, state: PowerState, within: Duration) -> Result<(), BmcError> {
@@ -100,9 +109,9 @@ impl Machine {
     /// The word this BMC knows for an action.
     async fn reset_type(&self, system: &Document, action: PowerAction) -> Result<&'static str, BmcError> {
         let words: &[&'static str] = match action {
-            PowerAction::On => &["On", "ForceOn", "PushPowerButton"],
+            PowerAction::On => &["On", "ForceOn", PUSH],
             PowerAction::ForceOff => &["ForceOff"],
-            PowerAction::GracefulShutdown => &["GracefulShutdown", "PushPowerButton"],
+            PowerAction::GracefulShutdown => &["GracefulShutdown", PUSH],
             PowerAction::ForceRestart => &["ForceRestart", "PowerCycle"],
             PowerAction::GracefulRestart => &["GracefulRestart"],
         };

@@ -2,7 +2,7 @@
 //! wherever it is, also inside of links, so that what belongs together still does.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     sync::LazyLock,
 };
@@ -11,19 +11,30 @@ use bessemer_proto::secret::Secret;
 use regex::{Captures, Regex};
 use serde_json::Value;
 
+use super::record::{Known, URL, addresses, is_public, plain_key, worth_hiding};
+
 /// Shorter texts are only replaced where they stand alone: inside of others they may be anything.
 const SHORTEST_INSIDE: usize = 5;
 /// Different values of a kind.
 const MAX_VALUES: usize = 10_000;
+/// Memory for the pattern of all values.
+const PATTERN_BYTES: usize = 1 << 28;
 const SCRUBBED: &str = "scrubbed";
+/// Users with such names stay inside of texts: they tell nothing, and links could not be followed without them.
+const REDFISH_WORDS: &str = "redfish rest odata system systems chassis manager managers account accounts role roles user \
+    users username service services session sessions members power status state name enabled \
+    disabled bmc ipmi snmp ssh ldap oem";
+/// What settings say: hidden, it would be hidden in each status as well.
+const PLAIN_WORDS: &str = "true false yes no on off enable disable enabled disabled active inactive set configured \
+    installed locked unlocked default required";
 
-/// Addresses of network cards, of other ports (8 bytes), and UUIDs, wherever they are; addresses in URLs.
+/// Addresses of network cards, of other ports (8 bytes), and UUIDs, wherever they are; users that links name.
 static PATTERNS: LazyLock<[(Kind, Option<Regex>); 3]> = LazyLock::new(|| {
     let regex = |text: &str| Regex::new(text).ok();
     [
         (Kind::Uuid, regex(r"\b[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\b")),
         (Kind::Mac, regex(r"\b[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5,7}\b")),
-        (Kind::Address, regex(r"(?:[a-z]://(?:[^/\s@]*@)?)((?:[0-9]{1,3}\.){3}[0-9]{1,3})\b")),
+        (Kind::User, regex(r"(?i)/accounts/([^/?#\s]+)")),
     ]
 });
 
@@ -53,11 +64,14 @@ impl Kind {
 
     /// What a property of that name holds.
     fn of(key: &str) -> Option<Self> {
-        let key = key.rsplit('.').next()?.to_ascii_lowercase().replace(['_', ' ', '-'], "");
+        let key = plain_key(key);
         let has = |words: &[&str]| words.iter().any(|word| key.contains(word));
         let is = |words: &[&str]| words.contains(&key.as_str());
         let secret = ["password", "passphrase", "secret", "token", "licensekey", "community", "privatekey"];
-        if has(&secret) || has(&["certificatestring", "sshkey", "publickey", "encryptionkey"]) {
+        let more =
+            ["certificatestring", "sshkey", "publickey", "encryptionkey", "keystring", "licensestring"];
+        // What `…KeyId` holds only names a key.
+        if has(&secret) || has(&more) || has(&["passcode", "passwd"]) || key.ends_with("key") {
             Some(Self::Secret)
         } else if has(&["serialnumber", "servicetag", "assettag", "servicecode"])
             || is(&["sku", "wwn", "wwpn", "wwnn", "durablename", "nodeid", "identifier"])
@@ -67,13 +81,13 @@ impl Kind {
             Some(Self::Uuid)
         } else if has(&["macaddress"]) {
             Some(Self::Mac)
-        } else if has(&["hostname", "fqdn", "domainname", "dnsracname", "ntpserver"]) {
+        } else if has(&["hostname", "fqdn", "domainname", "dnsracname", "ntpserver", "serviceaddress"]) {
             Some(Self::Host)
         } else if is(&["address", "gateway", "ipaddress"])
             || has(&["nameserver", "ipv4address", "ipv6address"])
         {
             Some(Self::Address)
-        } else if key.ends_with("username") || is(&["user", "accountname"]) {
+        } else if key.ends_with("username") || is(&["user", "accountname", "loginname", "useraccount"]) {
             Some(Self::User)
         } else {
             None
@@ -88,6 +102,8 @@ impl Kind {
         let first = plain.chars().next();
         match self {
             _ if known.contains(&plain.as_str()) || plain.starts_with("to be filled") => false,
+            _ if PLAIN_WORDS.split(' ').any(|word| word == plain) || plain.starts_with("/redfish/") => false,
+            Self::Host => !plain.contains("://") && plain != "localhost" && !is_public(&plain),
             Self::Address => text.parse::<IpAddr>().is_ok_and(worth_hiding),
             Self::Serial | Self::Uuid => plain.chars().any(|c| Some(c) != first),
             _ => true,
@@ -117,19 +133,6 @@ impl Kind {
     }
 }
 
-fn worth_hiding(address: IpAddr) -> bool {
-    let is_mask = matches!(address, IpAddr::V4(v4) if v4.octets()[0] == 255);
-    !(address.is_unspecified() || address.is_loopback() || is_mask)
-}
-
-/// What is known before anything is read.
-#[derive(Default)]
-pub(super) struct Known {
-    pub(super) host: Option<String>,
-    pub(super) user: Option<String>,
-    pub(super) password: Option<Secret>,
-}
-
 /// Learns what there is to replace.
 #[derive(Default)]
 pub(super) struct Scrubber {
@@ -138,6 +141,11 @@ pub(super) struct Scrubber {
     /// The same without separators: one value written in two ways has one stand-in.
     numbers: BTreeMap<(Kind, String), usize>,
     counts: BTreeMap<Kind, usize>,
+    /// Addresses that only their form tells.
+    bare_addresses: BTreeSet<String>,
+    /// What has that form and is none.
+    versions: BTreeSet<String>,
+    too_many: Option<Kind>,
 }
 
 impl Scrubber {
@@ -161,9 +169,19 @@ impl Scrubber {
     }
 
     fn add(&mut self, kind: Kind, text: &str) {
-        let (text, count) = (text.to_lowercase(), self.counts.entry(kind).or_default());
-        let bare = if kind == Kind::Mac { bare(&text) } else { text.clone() };
-        if text.is_empty() || *count >= MAX_VALUES {
+        let text = text.to_lowercase();
+        if text.is_empty() {
+            return;
+        }
+        let bare = match kind {
+            Kind::Mac => bare(&text),
+            // Links cannot have them as they are.
+            Kind::User => text.replace("%20", " ").replace("%40", "@").replace("%5c", "\\"),
+            _ => text.clone(),
+        };
+        let count = self.counts.entry(kind).or_default();
+        if *count >= MAX_VALUES && !self.numbers.contains_key(&(kind, bare.clone())) {
+            self.too_many = Some(kind);
             return;
         }
         let number = *self.numbers.entry((kind, bare)).or_insert_with(|| {
@@ -181,13 +199,17 @@ impl Scrubber {
     fn learn_below(&mut self, key: &str, value: &Value) {
         match value {
             Value::String(text) => {
-                if let Some(kind) = Kind::of(key).filter(|kind| kind.tells(text)) {
-                    self.add(kind, text);
+                match Kind::of(key) {
+                    Some(Kind::Host) if text.parse::<IpAddr>().is_ok() => {}
+                    Some(kind) if kind.tells(text) => self.add(kind, text),
+                    _ => {}
                 }
+                self.learn_hosts(key, text);
                 for (kind, pattern) in PATTERNS.iter() {
                     for found in pattern.iter().flat_map(|pattern| pattern.captures_iter(text)) {
                         let Some(part) = found.get(1).or_else(|| found.get(0)) else { continue };
-                        if kind.tells(part.as_str()) {
+                        let is_number = part.as_str().chars().all(|c| c.is_ascii_digit());
+                        if kind.tells(part.as_str()) && !(*kind == Kind::User && is_number) {
                             self.add(*kind, part.as_str());
                         }
                     }
@@ -199,37 +221,85 @@ impl Scrubber {
         }
     }
 
-    /// From what was learnt.
-    pub(super) fn replacer(self) -> Replacer {
-        let (mut inside, mut whole, mut users) = (HashMap::new(), HashMap::new(), Vec::new());
+    fn learn_hosts(&mut self, key: &str, text: &str) {
+        let key = plain_key(key);
+        let found = addresses(text).into_iter().map(str::to_lowercase);
+        if key.contains("version") || key.contains("revision") {
+            self.versions.extend(found);
+        } else {
+            self.bare_addresses.extend(found);
+        }
+        for url in URL.iter().flat_map(|pattern| pattern.captures_iter(text)) {
+            let host = url.get(3).map_or("", |part| part.as_str()).trim_matches(['[', ']']);
+            let kind = if host.parse::<IpAddr>().is_ok() { Kind::Address } else { Kind::Host };
+            if kind.tells(host) {
+                self.add(kind, host);
+            }
+        }
+    }
+
+    /// From what was learnt. An error rather than one that leaves something.
+    pub(super) fn replacer(self) -> Result<Replacer, String> {
+        self.replacer_within(PATTERN_BYTES)
+    }
+
+    fn replacer_within(mut self, bytes: usize) -> Result<Replacer, String> {
+        for address in std::mem::take(&mut self.bare_addresses) {
+            if !self.versions.contains(&address) {
+                self.add(Kind::Address, &address);
+            }
+        }
+        if let Some(kind) = self.too_many {
+            return Err(format!("it has more than {MAX_VALUES} different {}", kind.name()));
+        }
+        if URL.is_none() || PATTERNS.iter().any(|(_, pattern)| pattern.is_none()) {
+            return Err("the patterns of what is scrubbed are wrong".to_owned());
+        }
+        let (mut inside, mut whole) = (HashMap::new(), HashMap::new());
+        let mut words = BTreeSet::new();
         for ((kind, text), number) in &self.values {
             let stand_in = kind.stand_in(*number, text);
-            let is_specific = match kind {
-                Kind::User => false,
-                Kind::Serial => text.chars().any(|c| c.is_ascii_digit()),
-                Kind::Host => text.chars().any(|c| c.is_ascii_digit() || ".-".contains(c)),
-                _ => true,
-            };
-            if is_specific && text.len() >= SHORTEST_INSIDE {
+            if is_specific(*kind, text) {
                 if *kind == Kind::Mac {
                     // Ids are made of them, without separators.
                     inside.insert(bare(text), bare(&stand_in));
                 }
+                if *kind == Kind::User && !inside.contains_key(text) {
+                    words.insert(text.clone());
+                }
                 inside.insert(text.clone(), stand_in.clone());
-            }
-            if *kind == Kind::User && text.len() > 2 {
-                users.push((text.clone(), stand_in.clone()));
             }
             whole.insert(text.clone(), stand_in);
         }
         let mut texts: Vec<&String> = inside.keys().collect();
         texts.sort_by_key(|text| (std::cmp::Reverse(text.len()), text.as_str()));
-        let pattern: Vec<String> = texts.into_iter().map(|text| regex::escape(text)).collect();
-        let pattern = (!pattern.is_empty()).then(|| pattern.join("|"));
-        let pattern = pattern.and_then(|text| {
-            regex::RegexBuilder::new(&text).case_insensitive(true).size_limit(1 << 28).build().ok()
-        });
-        Replacer { pattern, inside, whole, users, counts: self.counts }
+        let one = |text: &String| match (regex::escape(text), words.contains(text)) {
+            (text, true) => format!(r"\b{{start-half}}{text}\b{{end-half}}"),
+            (text, false) => text,
+        };
+        let pattern: Vec<String> = texts.into_iter().map(one).collect();
+        let pattern = if pattern.is_empty() {
+            None
+        } else {
+            let mut builder = regex::RegexBuilder::new(&pattern.join("|"));
+            let built = builder.case_insensitive(true).size_limit(bytes).build();
+            Some(built.map_err(|_| "it has too many values to scrub".to_owned())?)
+        };
+        Ok(Replacer { pattern, inside, whole, counts: self.counts })
+    }
+}
+
+/// Whether it is replaced inside of texts, too.
+fn is_specific(kind: Kind, text: &str) -> bool {
+    let is_long = text.len() >= SHORTEST_INSIDE;
+    match kind {
+        Kind::User => {
+            let is_number = text.chars().all(|c| c.is_ascii_digit());
+            text.len() > 2 && (is_long || !is_number) && REDFISH_WORDS.split(' ').all(|word| word != text)
+        }
+        Kind::Serial => is_long && text.chars().any(|c| c.is_ascii_digit()),
+        Kind::Host => is_long && text.chars().any(|c| c.is_ascii_digit() || ".-".contains(c)),
+        _ => is_long,
     }
 }
 
@@ -242,19 +312,40 @@ pub(super) struct Replacer {
     pattern: Option<Regex>,
     inside: HashMap<String, String>,
     whole: HashMap<String, String>,
-    users: Vec<(String, String)>,
     counts: BTreeMap<Kind, usize>,
 }
 
 impl Replacer {
     /// A text, or a link.
     pub(super) fn text(&self, text: &str) -> String {
-        let Some(pattern) = &self.pattern else { return text.to_owned() };
+        let text = self.urls(text);
+        let Some(pattern) = &self.pattern else { return text };
         let stand_in = |found: &Captures<'_>| {
             let stand_in = found.get(0).and_then(|part| self.inside.get(&part.as_str().to_lowercase()));
             stand_in.cloned().unwrap_or_else(|| SCRUBBED.to_owned())
         };
-        pattern.replace_all(text, stand_in).into_owned()
+        pattern.replace_all(&text, stand_in).into_owned()
+    }
+
+    /// URLs without what may let somebody in: user and password, paths of other servers, queries.
+    fn urls(&self, text: &str) -> String {
+        let Some(pattern) = &*URL else { return SCRUBBED.to_owned() };
+        let shown = |found: &Captures<'_>| {
+            let part = |number: usize| found.get(number).map_or("", |part| part.as_str());
+            let (scheme, host, port, rest) = (part(1), part(3), part(4), part(5));
+            if is_public(&host.to_lowercase()) && part(2).is_empty() {
+                return part(0).to_owned();
+            }
+            let bare = host.trim_matches(['[', ']']);
+            let host = match self.whole.get(&bare.to_lowercase()) {
+                Some(stand_in) => host.replace(bare, stand_in),
+                None => host.to_owned(),
+            };
+            let path = rest.split(['?', '#']).next().unwrap_or("");
+            let path = if path.len() < 2 || path.starts_with("/redfish/") { path } else { "/scrubbed" };
+            format!("{scheme}{host}{port}{path}")
+        };
+        pattern.replace_all(text, shown).into_owned()
     }
 
     /// A document.
@@ -278,14 +369,7 @@ impl Replacer {
         if let Some(stand_in) = stand_in {
             return stand_in.clone();
         }
-        let mut text = self.text(text);
-        // Logs name users in sentences.
-        if matches!(key, "Message" | "MessageArgs") {
-            for (user, stand_in) in &self.users {
-                text = text.replace(user, stand_in);
-            }
-        }
-        text
+        self.text(text)
     }
 
     /// How many different values of each kind there were.
@@ -308,7 +392,7 @@ mod tests {
         };
         let mut scrubber = Scrubber::new(&known);
         scrubber.learn(value);
-        scrubber.replacer().value(value)
+        scrubber.replacer().unwrap().value(value)
     }
 
     #[test]
@@ -353,5 +437,62 @@ mod tests {
             assert!(text.contains(kept), "{kept}: {text}");
         }
         assert_eq!(found["SKU"], "");
+    }
+
+    #[test]
+    fn users_are_replaced_wherever_they_are_named() {
+        let found = scrubbed(&json!({
+            "@odata.id": "/redfish/v1/AccountService/Accounts/JSmith", "Id": "jsmith", "UserName": "jsmith",
+            "Links": [{"@odata.id": "/redfish/v1/AccountService/Accounts/unread"}, {"@odata.id": "/Accounts/17"}],
+            "Message": "JSMITH and unread, but not jsmithson: Operator", "Users": {"UserName": "redfish"},
+        }));
+        let user = found["Id"].as_str().unwrap();
+        assert!(found["@odata.id"].as_str().unwrap().ends_with(&format!("/{user}")));
+        assert_eq!(found["Id"], found["UserName"]);
+        assert_eq!(found["Links"][1]["@odata.id"], "/Accounts/17");
+        assert!(found["Users"]["UserName"].as_str().unwrap().starts_with("user-"));
+        let text = found.to_string().to_lowercase().replace("jsmithson", "other");
+        for gone in ["jsmith", "unread", "operator"] {
+            assert!(!text.contains(gone), "{gone}: {text}");
+        }
+    }
+
+    #[test]
+    fn addresses_and_urls_tell_nothing() {
+        let found = scrubbed(&json!({
+            "Message": "Browser login from 10.1.2.3, IP:fe80::abcd:1 and 10.1.2.4:443.", "DNS1": "10.1.2.5",
+            "Destination": "https://bob:pw@rackbmc:8443/events/a1?token=t0ps", "Image": "http://ctl.corp.test/boot/k3y/x.iso",
+            "FirmwareVersion": "5.10.20.30", "Name": "Installed-5.10.20.30", "Oid": "1.3.6.1.4.1",
+            "Time": "2026-11-22T07:00:57+00:00", "Uri": "/redfish/v1/Systems?$skip=5",
+        }));
+        let text = found.to_string();
+        for gone in ["10.1.2", "fe80", "bob", "pw@", "rackbmc", "t0ps", "corp.test", "k3y"] {
+            assert!(!text.contains(gone), "{gone}: {text}");
+        }
+        for kept in ["5.10.20.30", "Installed-5.10.20.30", "1.3.6.1.4.1", "07:00:57", "?$skip=5", ":8443"] {
+            assert!(text.contains(kept), "{kept}: {text}");
+        }
+    }
+
+    #[test]
+    fn keys_and_licences_are_secrets() {
+        let found = scrubbed(&json!({
+            "AuthenticationKey": "abcdef1", "Users.2.IPMIKey": "abcdef2", "KeyString": "abcdef3",
+            "LicenseString": "abcdef4", "Passcode": "abcdef5", "KeyId": "stays", "HotKey": "Enabled",
+            "Status": {"State": "Enabled"},
+        }));
+        let text = found.to_string();
+        assert!(!text.contains("abcdef"), "{text}");
+        assert!(text.contains("stays") && found["Status"]["State"] == "Enabled", "{text}");
+    }
+
+    #[test]
+    fn what_cannot_be_scrubbed_is_an_error() {
+        let mut scrubber = Scrubber::default();
+        scrubber.learn(&json!({"SerialNumber": "FCH2114V1AB"}));
+        assert!(scrubber.replacer_within(1).is_err());
+        let mut scrubber = Scrubber::default();
+        (0..=MAX_VALUES).for_each(|number| scrubber.add(Kind::Serial, &format!("S{number:06}")));
+        assert!(scrubber.replacer().is_err());
     }
 }

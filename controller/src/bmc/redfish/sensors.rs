@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{
     Machine,
+    collection::Unread,
     document::{Document, shown},
 };
 use crate::bmc::{BmcError, Health, Sensor, SensorKind, Sensors};
@@ -101,7 +102,7 @@ impl Machine {
             let found = self.sensors_of(&chassis).await?;
             sensors.extend(found);
         }
-        for store in self.stores().await? {
+        for store in self.stores(Unread::LeftOut).await? {
             sensors.extend(store.drives.iter().map(|drive| disk(drive, &store.document.id())));
         }
         sensors.truncate(MAX_SENSORS);

@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::settings::Credentials;
 use crate::bmc::{
     BmcError, SerialLine,
-    queue::{self, Account, Queue},
+    queue::{self, Account, Attempt, Queue},
 };
 
 /// The key of `driver_info` that holds the fingerprint.
@@ -31,8 +31,8 @@ const ALIVE: Duration = Duration::from_secs(20);
 const MISSED: usize = 3;
 /// Of the terminal that the BMC is told of.
 const TERMINAL: (&str, u32, u32) = ("vt100", 80, 24);
-/// How often it may ask something at the log-in.
-const MAX_QUESTIONS: usize = 4;
+/// How often it may say something at the log-in that asks nothing.
+const MAX_NOTICES: usize = 4;
 
 /// Where a console is.
 pub(super) struct Target<'a> {
@@ -52,6 +52,18 @@ pub(super) struct Target<'a> {
 /// Opens the console.
 pub(super) async fn open(target: &Target<'_>) -> Result<Box<dyn SerialLine>, BmcError> {
     queue::within(&target.address(), "to open its serial console by SSH", WITHIN, target.open()).await
+}
+
+/// A password that the BMC has. However this ends, but for a yes, the BMC may have counted a wrong one: also when it
+/// hangs up, and when nobody waits any longer.
+struct Given<'a>(Option<Attempt<'a>>);
+
+impl Drop for Given<'_> {
+    fn drop(&mut self) {
+        if let Some(attempt) = self.0.take() {
+            attempt.refused();
+        }
+    }
 }
 
 /// Takes one host key.
@@ -122,41 +134,89 @@ impl Target<'_> {
             }
             AuthResult::Failure { remaining_methods, .. } => remaining_methods,
         };
-        let is_in = if ways.contains(&MethodKind::Password) {
-            session.authenticate_password(user, password.reveal()).await.map_err(broken)?.success()
-        } else if ways.contains(&MethodKind::KeyboardInteractive) {
-            self.answer(session).await.map_err(broken)?
-        } else {
-            return Err(BmcError::Unsupported {
-                address,
-                what: "let its users log in with passwords by SSH, as its serial console needs".to_owned(),
-            });
-        };
-        if !is_in {
-            return Err(attempt.refused());
+        // A connection that breaks looks like a refusal, and the BMC has no password yet.
+        if session.is_closed() {
+            return Err(self.broken(russh::Error::Disconnect));
         }
-        attempt.accepted();
-        Ok(())
+        if ways.contains(&MethodKind::Password) {
+            let given = Given(Some(attempt));
+            let said = session.authenticate_password(user, password.reveal()).await;
+            return self.judged(given, said.map(|answer| answer.success()));
+        }
+        if ways.contains(&MethodKind::KeyboardInteractive) {
+            return self.answer(session, attempt).await;
+        }
+        Err(self.unsupported("let its users log in with passwords by SSH, as its serial console needs"))
     }
 
-    /// Gives the password to the first question, and nothing to others.
-    async fn answer(&self, session: &mut client::Handle<Pinned>) -> Result<bool, russh::Error> {
+    /// Gives the password when it is asked for.
+    async fn answer(
+        &self,
+        session: &mut client::Handle<Pinned>,
+        attempt: Attempt<'_>,
+    ) -> Result<(), BmcError> {
         let user = self.credentials.user.as_str();
-        let mut answer = session.authenticate_keyboard_interactive_start(user, None).await?;
-        let mut is_given = false;
-        for _ in 0..MAX_QUESTIONS {
-            let prompts = match answer {
-                KeyboardInteractiveAuthResponse::Success => return Ok(true),
-                KeyboardInteractiveAuthResponse::Failure { .. } => return Ok(false),
-                KeyboardInteractiveAuthResponse::InfoRequest { prompts, .. } => prompts,
+        let begun = session.authenticate_keyboard_interactive_start(user, None).await;
+        let mut answer = begun.map_err(|error| self.broken(error))?;
+        for _ in 0..MAX_NOTICES {
+            let questions = match answer {
+                KeyboardInteractiveAuthResponse::Success => {
+                    attempt.accepted();
+                    return Ok(());
+                }
+                KeyboardInteractiveAuthResponse::Failure { .. } => return Err(attempt.refused()),
+                KeyboardInteractiveAuthResponse::InfoRequest { prompts, .. } => prompts.len(),
             };
-            let answers = prompts.iter().map(|_| match std::mem::replace(&mut is_given, true) {
-                false => self.credentials.password.reveal().to_owned(),
-                true => String::new(),
-            });
-            answer = session.authenticate_keyboard_interactive_respond(answers.collect()).await?;
+            if questions == 1 {
+                let given = Given(Some(attempt));
+                let said = self.give(session).await;
+                return self.judged(given, said);
+            }
+            if questions > 1 {
+                break;
+            }
+            let next = session.authenticate_keyboard_interactive_respond(Vec::new()).await;
+            answer = next.map_err(|error| self.broken(error))?;
         }
-        Ok(false)
+        Err(self.unsupported("let its users log in by SSH with one password and nothing else"))
+    }
+
+    /// Answers the question. A second one is not answered: that may be another wrong password for the BMC.
+    async fn give(&self, session: &mut client::Handle<Pinned>) -> Result<bool, russh::Error> {
+        let password = self.credentials.password.reveal().to_owned();
+        let mut answer = session.authenticate_keyboard_interactive_respond(vec![password]).await?;
+        for _ in 0..MAX_NOTICES {
+            let is_notice = match &answer {
+                KeyboardInteractiveAuthResponse::InfoRequest { prompts, .. } => prompts.is_empty(),
+                _ => false,
+            };
+            if !is_notice {
+                break;
+            }
+            match session.authenticate_keyboard_interactive_respond(Vec::new()).await {
+                Ok(next) => answer = next,
+                Err(_) => return Ok(false),
+            }
+        }
+        Ok(matches!(answer, KeyboardInteractiveAuthResponse::Success))
+    }
+
+    /// What the BMC's answer to the password means.
+    fn judged(&self, mut given: Given<'_>, said: Result<bool, russh::Error>) -> Result<(), BmcError> {
+        match (given.0.take(), said) {
+            (Some(attempt), Ok(true)) => {
+                attempt.accepted();
+                Ok(())
+            }
+            // The connection was gone before the password was sent.
+            (_, Err(error @ russh::Error::SendError)) => Err(self.broken(error)),
+            (Some(attempt), _) => Err(attempt.refused()),
+            (None, _) => Err(self.broken(russh::Error::Disconnect)),
+        }
+    }
+
+    fn unsupported(&self, what: &str) -> BmcError {
+        BmcError::Unsupported { address: self.address(), what: what.to_owned() }
     }
 
     fn not_this_key(&self, found: Option<&String>) -> Option<BmcError> {

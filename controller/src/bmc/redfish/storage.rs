@@ -7,6 +7,7 @@ use tracing::info;
 
 use super::{
     Machine,
+    collection::Unread,
     document::Document,
     task::{Started, job_of},
     transport::Call,
@@ -46,7 +47,7 @@ impl Raid for Machine {
     async fn controllers(&self) -> Result<Vec<StorageController>, BmcError> {
         let look = async {
             let mut controllers = Vec::new();
-            for store in self.stores().await? {
+            for store in self.stores(Unread::Fails).await? {
                 let levels = self.levels(&store).await?;
                 controllers.push(store.controller(levels));
             }
@@ -56,7 +57,7 @@ impl Raid for Machine {
     }
 
     async fn create(&self, volumes: &[NewVolume]) -> Result<Option<Job>, BmcError> {
-        let stores = self.client.whole("its storage", self.stores()).await?;
+        let stores = self.client.whole("its storage", self.stores(Unread::Fails)).await?;
         let mut started = Vec::new();
         for wanted in volumes {
             let store = stores.iter().find(|store| store.document.id() == wanted.controller);
@@ -88,28 +89,32 @@ impl Raid for Machine {
     }
 
     async fn needs_restart(&self, controllers: &[String]) -> Result<bool, BmcError> {
-        let stores = self.client.whole("its storage", self.stores()).await?;
+        let stores = self.client.whole("its storage", self.stores(Unread::Fails)).await?;
         let mut theirs = stores.iter().filter(|store| controllers.contains(&store.document.id()));
         Ok(theirs.any(|store| store.apply_time() == Some("OnReset")))
     }
 }
 
 impl Machine {
-    /// All sets of disks of the system.
-    pub(super) async fn stores(&self) -> Result<Vec<Store>, BmcError> {
+    /// All sets of disks of the system; `unread` is about the sets and their volumes, disks that cannot be read are left
+    /// out.
+    pub(super) async fn stores(&self, unread: Unread) -> Result<Vec<Store>, BmcError> {
         let system = self.system().await?;
         let Some(link) = system.link("/Storage") else { return Ok(Vec::new()) };
         let mut stores = Vec::new();
-        for document in self.client.documents(link).await? {
+        for document in self.client.documents_or(link, unread).await? {
             let mut drives = Vec::new();
             for link in document.links("/Drives") {
                 drives.extend(self.client.look(&link).await?);
             }
             let (mut collection, mut volumes) = (None, Vec::new());
             if let Some(link) = document.link("/Volumes") {
-                collection = self.client.look(link).await?;
+                collection = match unread {
+                    Unread::LeftOut => self.client.look(link).await?,
+                    Unread::Fails => self.client.find(link).await?,
+                };
                 if collection.is_some() {
-                    volumes = self.client.documents(link).await?;
+                    volumes = self.client.documents_or(link, unread).await?;
                 }
             }
             stores.push(Store { document, drives, volumes, collection });

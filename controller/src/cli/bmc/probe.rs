@@ -34,8 +34,9 @@ pub(in crate::cli) struct Probe {
     #[arg(long)]
     username: Option<String>,
     /// File with that user's password.
+    // Not the name of the API's own option: clap would hand that one's file on to the BMC.
     #[arg(long, value_name = "FILE", requires = "username")]
-    password_file: Option<PathBuf>,
+    bmc_password_file: Option<PathBuf>,
     /// More of driver_info, such as redfish_verify_ca=false.
     #[arg(long, value_name = "KEY=VALUE")]
     driver_info: Vec<Pair>,
@@ -106,7 +107,7 @@ impl Probe {
         if let Some(user) = &self.username {
             node.driver_info.insert(format!("{name}_username"), user.clone().into());
         }
-        if let Some(file) = &self.password_file {
+        if let Some(file) = &self.bmc_password_file {
             let password = secret_of(file)?;
             node.driver_info.insert(format!("{name}_password"), password.reveal().into());
         }

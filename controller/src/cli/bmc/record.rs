@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{self, Write as _},
     path::{Component, Path, PathBuf},
     time::Duration,
 };
@@ -35,8 +36,9 @@ pub(in crate::cli) struct Record {
     #[arg(long)]
     username: Option<String>,
     /// File with that user's password.
+    // Not the name of the API's own option: clap would hand that one's file on to the BMC.
     #[arg(long, value_name = "FILE", requires = "username")]
-    password_file: Option<PathBuf>,
+    bmc_password_file: Option<PathBuf>,
     /// More of driver_info, such as redfish_verify_ca=false.
     #[arg(long, value_name = "KEY=VALUE")]
     driver_info: Vec<Pair>,
@@ -91,7 +93,7 @@ impl Record {
         if let Some(user) = &self.username {
             info.insert("redfish_username".to_owned(), user.clone().into());
         }
-        if let Some(file) = &self.password_file {
+        if let Some(file) = &self.bmc_password_file {
             info.insert("redfish_password".to_owned(), secret_of(file)?.reveal().into());
         }
         info.extend(object(&self.driver_info));
@@ -112,11 +114,18 @@ fn empty_folder(folder: &Path) -> anyhow::Result<()> {
 fn write(folder: &Path, recording: &Recording) -> anyhow::Result<()> {
     let mut answers = Vec::new();
     for (number, answer) in recording.answers.iter().enumerate() {
-        let file = file_of(answer).unwrap_or_else(|| PathBuf::from(format!("others/{number}.json")));
-        let path = folder.join(&file);
         let text = serde_json::to_string_pretty(&answer.body)?;
-        let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, text));
-        written.with_context(|| format!("cannot write {}", path.display()))?;
+        let named = file_of(answer).filter(|file| write_new(&folder.join(file), &text).is_ok());
+        let file = match named {
+            Some(file) => file,
+            // Also when its name is too long, or taken by another one's file or folder.
+            None => {
+                let file = PathBuf::from(format!("others/{number}.json"));
+                let path = folder.join(&file);
+                write_new(&path, &text).with_context(|| format!("cannot write {}", path.display()))?;
+                file
+            }
+        };
         answers.push(json!({
             "path": answer.path, "status": answer.status, "etag": answer.etag, "allow": answer.allow, "file": file,
         }));
@@ -132,10 +141,48 @@ fn write(folder: &Path, recording: &Recording) -> anyhow::Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::File::create_new(path)?.write_all(text.as_bytes())
+}
+
 /// `None`: the path has a query or cannot be a path of files.
 fn file_of(answer: &Recorded) -> Option<PathBuf> {
     let sane = |c: char| c.is_ascii_alphanumeric() || "/._-:()@+,%~ ".contains(c);
     let bare = answer.path.strip_prefix('/').filter(|path| path.chars().all(sane) && path.len() < 512)?;
     let path = PathBuf::from(bare.trim_end_matches('/')).join("index.json");
     path.components().all(|part| matches!(part, Component::Normal(_))).then_some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_path_throws_a_recording_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let long = format!("/redfish/v1/{}", "x".repeat(300));
+        let paths =
+            ["/redfish/v1/", "/redfish/v1/index.json", "/redfish/v1/a", "/redfish/v1//a", long.as_str()];
+        let answers = paths.map(|path| Recorded {
+            path: path.to_owned(),
+            status: 200,
+            etag: None,
+            allow: None,
+            body: json!({"of": path}),
+        });
+        let recording = Recording { answers: answers.into(), left_out: Vec::new(), scrubbed: Vec::new() };
+        write(folder.path(), &recording).unwrap();
+        let read = |file: &str| -> Value {
+            serde_json::from_str(&fs::read_to_string(folder.path().join(file)).unwrap()).unwrap()
+        };
+        let index = read("recording.json");
+        for (number, path) in paths.iter().enumerate() {
+            let answer = &index["answers"][number];
+            assert_eq!(answer["path"], *path);
+            assert_eq!(read(answer["file"].as_str().unwrap())["of"], *path);
+        }
+    }
 }

@@ -210,3 +210,29 @@ async fn a_root_volume_that_nobody_can_find_among_older_ones_fails_the_step() {
     assert_eq!(create(&world, id, json!({})).await.last_error, None);
     assert_eq!(ids(&world), ["old", "v1"]);
 }
+
+#[tokio::test]
+async fn volumes_are_not_gone_because_their_controller_is_not_shown() {
+    let (world, id) = world().await;
+    {
+        let works = &mut world.machine.lock().works;
+        (works.volumes, works.unseen) = (vec![old("a", &["d0", "d1"])], 1);
+    }
+    let error = delete(&world, id).await.last_error.unwrap();
+    assert!(error.contains("shows no storage controller"), "{error}");
+    assert_eq!(ids(&world).len(), 1);
+    assert!(!asked(&world).contains(&"delete volumes".to_owned()));
+}
+
+#[tokio::test]
+async fn a_deletion_waits_for_its_controller_to_be_shown_again() {
+    let (world, id) = world().await;
+    {
+        let works = &mut world.machine.lock().works;
+        (works.volumes, works.volumes_wait) = (vec![old("a", &["d0", "d1"])], true);
+        works.unseen_after_deletion = 2;
+    }
+    let node = delete(&world, id).await;
+    assert_eq!((node.last_error, ids(&world)), (None, vec![]));
+    assert_eq!(world.machine.lock().works.unseen, 0, "it was not done before the controller was seen");
+}

@@ -29,6 +29,10 @@ pub(super) struct Works {
     /// What the next image changes.
     pub(super) image: Option<(&'static str, &'static str)>,
     pub(super) volumes: Vec<Volume>,
+    /// For so many looks no storage controller is shown.
+    pub(super) unseen: u32,
+    /// The same, once volumes were deleted.
+    pub(super) unseen_after_deletion: u32,
     pub(super) asked_for: Vec<NewVolume>,
     /// Disks beside the first two.
     pub(super) more_disks: u8,
@@ -145,7 +149,11 @@ impl FirmwareInventory for Machine {
 #[async_trait]
 impl Raid for Machine {
     async fn controllers(&self) -> Result<Vec<StorageController>, BmcError> {
-        let state = self.lock();
+        let mut state = self.lock();
+        if state.works.unseen > 0 {
+            state.works.unseen -= 1;
+            return Ok(Vec::new());
+        }
         let volumes = state.works.volumes.clone();
         let drive = |n: u8| {
             let id = format!("d{n}");
@@ -196,6 +204,7 @@ impl Raid for Machine {
                 return Err(refused("delete volumes"));
             }
             state.works.old_volumes.extend(volumes.iter().map(|volume| volume.id.clone()));
+            state.works.unseen = state.works.unseen_after_deletion;
             state.works.asked_about_volumes()
         };
         self.ask("delete volumes").await?;

@@ -1,5 +1,5 @@
 //! Watches what nobody asked about: whether machines are on or off as they should be, and whether BMCs that did
-//! not answer do again. Decides in [`decide`]; touches a node only while it has the node's lock.
+//! not answer do again; reads their sensors. Decides in [`decide`]; touches a node only while it has the node's lock.
 
 mod decide;
 mod power;

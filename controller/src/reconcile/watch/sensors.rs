@@ -6,7 +6,7 @@ use tracing::{debug, warn};
 
 use crate::{
     bmc::{Sensor, Sensors},
-    node::Node,
+    node::{Node, ProvisionState},
     reconcile::{context::Context, engine::Inner, error::sentence},
     sensors::{self, Readings},
     store::StoreError,
@@ -39,8 +39,9 @@ pub(super) async fn watch(inner: &Inner, id: NodeId) -> Result<(), StoreError> {
 }
 
 fn is_wanted(cx: &Context, node: &Node) -> bool {
-    let is_used = node.instance_uuid.is_some() || cx.sensor_data.enable_for_undeployed_nodes;
-    is_used && !node.maintenance && node.provision_state.as_str() != "enroll"
+    let has_instance = node.instance_uuid.is_some() || node.provision_state == ProvisionState::Active;
+    let is_used = has_instance || cx.sensor_data.enable_for_undeployed_nodes;
+    is_used && !node.maintenance && node.provision_state != ProvisionState::Enroll
 }
 
 fn sensors_of(cx: &Context, node: &Node) -> Option<std::sync::Arc<dyn Sensors>> {

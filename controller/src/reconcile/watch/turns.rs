@@ -1,5 +1,5 @@
-//! Whose BMC is asked next: a few at the same moment, and of one subnet fewer still. A subnet that is cut off, where each
-//! question takes until its deadline, then holds up its own nodes only.
+//! Whose BMC is asked next: a few at the same moment, and of one subnet at most half of them. One subnet that is cut off,
+//! where each question takes until its deadline, then leaves places to all others.
 
 use std::{
     collections::HashMap,
@@ -31,8 +31,10 @@ enum Subnet {
 
 impl Turns {
     pub(super) fn new(workers: u32, per_subnet: u32) -> Self {
+        // Whatever is configured, one subnet that is cut off leaves workers to the others.
+        let per_subnet = per_subnet.min(workers / 2).max(1) as usize;
         let workers = Arc::new(Semaphore::new(workers as usize));
-        Self { workers, per_subnet: per_subnet as usize, subnets: Mutex::default() }
+        Self { workers, per_subnet, subnets: Mutex::default() }
     }
 
     /// Waits for a place, first in the subnet: whoever waits there takes nobody else's place.
@@ -86,13 +88,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_subnet_leaves_places_for_others() {
-        let turns = Turns::new(3, 2);
+        let turns = Turns::new(4, 4);
         let dead = [turns.turn(Some("10.0.0.1")).await, turns.turn(Some("10.0.0.2")).await];
         assert!(turns.turn(Some("10.0.0.3")).now_or_never().is_none());
-        let other = turns.turn(Some("10.0.1.1")).now_or_never();
-        assert!(other.is_some());
+        let others = ["10.0.1.1", "10.0.2.1"].map(|host| turns.turn(Some(host)).now_or_never());
+        assert!(others.iter().all(Option::is_some));
         assert!(turns.turn(None).now_or_never().is_none(), "all workers have something to do");
-        drop(other);
+        drop(others);
         assert!(turns.turn(None).now_or_never().is_some());
         drop(dead);
         assert!(turns.turn(Some("10.0.0.3")).now_or_never().is_some());

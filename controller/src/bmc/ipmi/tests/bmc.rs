@@ -60,6 +60,8 @@ pub(super) struct State {
     pub(super) flood: Vec<u8>,
     /// Nothing is answered when a suite is offered that it lacks.
     pub(super) is_shy: bool,
+    /// Each RAKP 1 is answered when the next one comes.
+    pub(super) is_slow: bool,
     /// What was typed on the console.
     pub(super) typed: Vec<u8>,
     pub(super) is_on: bool,
@@ -80,6 +82,8 @@ pub(super) struct State {
     sequence: u32,
     console: Option<Console>,
     held: Vec<Vec<u8>>,
+    /// The answer to the last RAKP 1, of a BMC that is slow.
+    slow: Vec<Vec<u8>>,
     sol_number: u8,
     last_typed: u8,
 }
@@ -189,7 +193,10 @@ fn answer(state: &mut State, suite: Suite, bytes: &[u8]) -> Vec<Vec<u8>> {
         };
         return match packet.kind {
             Kind::OpenRequest => plain(Kind::OpenResponse, open(state, suite, &packet.payload)),
-            Kind::Rakp1 => plain(Kind::Rakp2, greet(state, suite, &packet.payload)),
+            Kind::Rakp1 => {
+                let answers: Vec<Vec<u8>> = plain(Kind::Rakp2, greet(state, suite, &packet.payload));
+                if state.is_slow { std::mem::replace(&mut state.slow, answers) } else { answers }
+            }
             Kind::Rakp3 => plain(Kind::Rakp4, prove(state, suite, &packet.payload)),
             // What ipmitool asks before it begins (section 22.13): IPMI 2.0 is known, the BMC has users.
             _ => Vec::new(),
@@ -224,6 +231,7 @@ fn user_key(state: &State, suite: Suite) -> ring::hmac::Key {
 
 fn open(state: &mut State, suite: Suite, request: &[u8]) -> Option<Vec<u8>> {
     state.opened += 1;
+    state.slow.clear();
     let algorithms = [request[12], request[20], request[28]];
     if algorithms != suite.algorithms() {
         return if state.is_shy { None } else { refusal(0x11) };

@@ -79,6 +79,43 @@ async fn an_answer_of_before_makes_no_right_password_wrong() {
 }
 
 #[tokio::test]
+async fn a_bmc_that_always_wants_another_proof_counts_few_failed_logins() {
+    let bmc = Bmc::start(Suite::Sha256).await;
+    let machine = machine(settings(bmc.address, json!({"ipmi_cipher_suite": 17})), pace());
+    bmc.state.lock().unwrap().is_slow = true;
+    for _ in 0..5 {
+        let error = machine.state().await.unwrap_err();
+        assert!(matches!(error, BmcError::Credentials { .. }) && !error.passing(), "{error}");
+    }
+    {
+        let mut state = bmc.state.lock().unwrap();
+        assert_eq!((state.opened, state.failed), (3, 3), "each of them is a wrong password for the BMC");
+        state.is_slow = false;
+    }
+    // It is tried again when the time is over.
+    let mut limits = machine.client.queue.limits();
+    limits.lockout = Duration::ZERO;
+    machine.client.queue.set_limits(limits);
+    assert_eq!(machine.state().await.unwrap(), PowerState::Off);
+}
+
+#[tokio::test]
+async fn a_refused_proof_counts_also_when_the_next_ones_fail_otherwise() {
+    let bmc = Bmc::start(Suite::Sha256).await;
+    let machine = machine(settings(bmc.address, json!({"ipmi_cipher_suite": 17})), pace());
+    // A proof that is refused, the end of its session, and two sessions that are forgotten.
+    let refused = [Fate::Answered, Fate::Late, Fate::Answered, Fate::Answered, Fate::Answered];
+    let forgotten = [Fate::Answered, Fate::Forgotten].repeat(2);
+    bmc.expect(&[&refused[..], &forgotten[..]].concat());
+    for _ in 0..2 {
+        let error = machine.state().await.unwrap_err();
+        assert!(matches!(error, BmcError::Credentials { .. }), "{error}");
+    }
+    let state = bmc.state.lock().unwrap();
+    assert_eq!((state.opened, state.failed), (3, 1));
+}
+
+#[tokio::test]
 async fn a_lost_end_of_the_beginning_begins_anew_and_leaves_no_session_behind() {
     let bmc = Bmc::start(Suite::Sha256).await;
     let machine = machine(settings(bmc.address, json!({"ipmi_cipher_suite": 17})), quick());

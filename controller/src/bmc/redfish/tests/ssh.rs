@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::{
     super::console,
     mock::{Mock, SYSTEM},
-    sshd::Sshd,
+    sshd::{Manner, Sshd},
     *,
 };
 use crate::{
@@ -74,6 +74,68 @@ async fn a_password_that_ssh_refuses_is_tried_once_and_locks_nobody_else_out() {
     }
     assert_eq!(sshd.seen.lock().unwrap().tries, 1);
     bmc(&mock).power.state().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_password_that_was_given_counts_unless_the_answer_is_yes() {
+    for (asks, manner) in [(false, Manner::HangsUp), (true, Manner::HangsUp), (true, Manner::AsksAgain)] {
+        let (mock, sshd) = (Mock::start().await, Sshd::start(asks).await);
+        sshd.seen.lock().unwrap().manner = manner;
+        let console = console_of(&mock, &sshd, Some(&sshd.fingerprint), json!({})).await;
+        for _ in 0..2 {
+            let error = refused(&*console).await;
+            assert!(matches!(error, BmcError::Credentials { .. }), "{manner:?}: {error}");
+        }
+        assert_eq!(sshd.seen.lock().unwrap().tries, 1, "{manner:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_password_that_nobody_waits_for_any_longer_counts() {
+    for asks in [false, true] {
+        let (mock, sshd) = (Mock::start().await, Sshd::start(asks).await);
+        sshd.seen.lock().unwrap().manner = Manner::Silent;
+        let console = console_of(&mock, &sshd, Some(&sshd.fingerprint), json!({})).await;
+        let given = async {
+            while sshd.seen.lock().unwrap().tries == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        // As the time limit does.
+        tokio::select! {
+            opened = console.serial(Claim::Take) => panic!("it was answered: {:?}", opened.err()),
+            () = given => {}
+        }
+        let error = refused(&*console).await;
+        assert!(matches!(error, BmcError::Credentials { .. }), "{error}");
+        assert_eq!(sshd.seen.lock().unwrap().tries, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_before_the_password_is_no_refusal() {
+    for asks in [false, true] {
+        let (mock, sshd) = (Mock::start().await, Sshd::start(asks).await);
+        sshd.seen.lock().unwrap().manner = Manner::Leaves;
+        let console = console_of(&mock, &sshd, Some(&sshd.fingerprint), json!({})).await;
+        let error = refused(&*console).await;
+        assert!(matches!(error, BmcError::Unreachable { .. }), "{error}");
+        sshd.seen.lock().unwrap().manner = Manner::Answers;
+        console.serial(Claim::Take).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_asks_nothing_is_heard_and_two_questions_get_nothing() {
+    let (mock, sshd) = (Mock::start().await, Sshd::start(true).await);
+    let console = console_of(&mock, &sshd, Some(&sshd.fingerprint), json!({})).await;
+    sshd.seen.lock().unwrap().manner = Manner::AsksTwo;
+    let error = refused(&*console).await;
+    assert!(matches!(error, BmcError::Unsupported { .. }), "{error}");
+    assert_eq!(sshd.seen.lock().unwrap().tries, 0);
+    sshd.seen.lock().unwrap().manner = Manner::Talks;
+    console.serial(Claim::Take).await.unwrap();
+    assert_eq!(sshd.seen.lock().unwrap().tries, 1);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! An SSH server that says what is typed, in capitals.
 
 use std::{
+    borrow::Cow,
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
@@ -19,6 +20,26 @@ pub(super) struct Seen {
     pub(super) tries: usize,
     /// It takes none.
     pub(super) is_locked: bool,
+    pub(super) manner: Manner,
+}
+
+/// What it does at a log-in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Manner {
+    #[default]
+    Answers,
+    /// It hangs up before it gets a password.
+    Leaves,
+    /// It gets a password and hangs up.
+    HangsUp,
+    /// It gets a password and says nothing.
+    Silent,
+    /// It gets a password and asks again.
+    AsksAgain,
+    /// It says something before it asks, and after.
+    Talks,
+    /// It asks two things at once.
+    AsksTwo,
 }
 
 pub(super) struct Sshd {
@@ -60,18 +81,41 @@ impl Sshd {
 }
 
 impl Handler {
-    fn judge(&self, user: &str, password: &str) -> Auth {
-        let mut seen = self.0.lock().unwrap();
-        seen.tries += 1;
-        if (user, password) == ("root", "secret") && !seen.is_locked { Auth::Accept } else { Auth::reject() }
+    fn manner(&self) -> Manner {
+        self.0.lock().unwrap().manner
     }
+
+    async fn judge(&self, user: &str, password: &str) -> Result<Auth, russh::Error> {
+        self.0.lock().unwrap().tries += 1;
+        match self.manner() {
+            Manner::HangsUp => return Err(russh::Error::Disconnect),
+            Manner::Silent => std::future::pending::<()>().await,
+            Manner::AsksAgain => return Ok(question(1)),
+            _ => {}
+        }
+        let is_locked = self.0.lock().unwrap().is_locked;
+        let is_right = (user, password) == ("root", "secret") && !is_locked;
+        Ok(if is_right { Auth::Accept } else { Auth::reject() })
+    }
+}
+
+fn question(prompts: usize) -> Auth {
+    let prompts: Vec<(Cow<'static, str>, bool)> = vec![("Password: ".into(), false); prompts];
+    Auth::Partial { name: "".into(), instructions: "".into(), prompts: prompts.into() }
 }
 
 impl server::Handler for Handler {
     type Error = russh::Error;
 
+    async fn auth_none(&mut self, _: &str) -> Result<Auth, russh::Error> {
+        match self.manner() {
+            Manner::Leaves => Err(russh::Error::Disconnect),
+            _ => Ok(Auth::reject()),
+        }
+    }
+
     async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, russh::Error> {
-        Ok(self.judge(user, password))
+        self.judge(user, password).await
     }
 
     async fn auth_keyboard_interactive<'a>(
@@ -80,15 +124,21 @@ impl server::Handler for Handler {
         _: &str,
         answer: Option<server::Response<'a>>,
     ) -> Result<Auth, russh::Error> {
-        let Some(mut answer) = answer else {
-            return Ok(Auth::Partial {
-                name: "".into(),
-                instructions: "".into(),
-                prompts: vec![("Password: ".into(), false)].into(),
-            });
+        let Some(answer) = answer else {
+            return Ok(question(match self.manner() {
+                Manner::Talks => 0,
+                Manner::AsksTwo => 2,
+                _ => 1,
+            }));
         };
-        let password = answer.next().map(|bytes| bytes.to_vec()).unwrap_or_default();
-        Ok(self.judge(user, &String::from_utf8(password).unwrap()))
+        let answers: Vec<Vec<u8>> = answer.map(|bytes| bytes.to_vec()).collect();
+        let Some(password) = answers.into_iter().next() else {
+            // To what it said before the question, or after it.
+            let is_after = self.0.lock().unwrap().tries > 0;
+            return Ok(if is_after { Auth::Accept } else { question(1) });
+        };
+        let judged = self.judge(user, &String::from_utf8(password).unwrap()).await?;
+        Ok(if self.manner() == Manner::Talks { question(0) } else { judged })
     }
 
     async fn channel_open_session(

@@ -156,3 +156,19 @@ async fn each_of_many_volumes_is_watched() {
     let job = raid.delete(&volumes).await.unwrap().unwrap();
     assert_eq!(raid.progress(&job).await.unwrap(), Outcome::Pending(None));
 }
+
+#[tokio::test]
+async fn what_cannot_be_read_is_not_taken_for_gone() {
+    for path in ["/redfish/v1/Systems/1/Storage", VOLUMES, &format!("{VOLUMES}/1")] {
+        let mock = with_raid().await;
+        put(&mock, "1", json!({"RAIDType": "RAID1"}));
+        let raid = bmc(&mock).raid.unwrap();
+        assert_eq!(raid.controllers().await.unwrap()[0].arrays().count(), 1);
+        mock.instead(&format!("GET {path}"), 500, json!({}), 9);
+        let error = bmc(&mock).raid.unwrap().controllers().await.unwrap_err();
+        assert!(matches!(error, BmcError::Refused { status: 500, .. }), "{path}: {error}");
+    }
+    let mock = with_raid().await;
+    mock.instead(&format!("GET {VOLUMES}"), 404, json!({}), 9);
+    assert_eq!(bmc(&mock).raid.unwrap().controllers().await.unwrap()[0].arrays().count(), 0);
+}

@@ -116,7 +116,15 @@ impl Task for Make {
 #[async_trait]
 impl Task for Delete {
     async fn prepare(&self, _node: &Node, at: &At<'_>) -> Result<Value, Failure> {
-        Ok(serde_json::to_value(Doomed::all(&raid(at)?.controllers().await?))?)
+        let there = raid(at)?.controllers().await?;
+        if there.is_empty() {
+            return Err(Failure::Node(
+                "the BMC shows no storage controller, so it cannot be told which volumes there are: switch the machine on, \
+                 look whether it has one, and try again"
+                    .to_owned(),
+            ));
+        }
+        Ok(serde_json::to_value(Doomed::all(&there))?)
     }
 
     async fn start(&self, _node: &mut Node, at: &At<'_>) -> Result<Started, Failure> {
@@ -158,17 +166,29 @@ impl Doomed {
         self.volumes.iter().filter(|volume| ids.contains(&volume.id)).cloned().collect()
     }
 
+    /// Controllers that are not shown now, during a self-test perhaps: nothing is known of their volumes.
+    fn unseen<'a>(&'a self, there: &'a [StorageController]) -> impl Iterator<Item = &'a String> {
+        self.controllers.iter().filter(|id| !there.iter().any(|controller| controller.id == **id))
+    }
+
+    fn is_done(&self, there: &[StorageController]) -> bool {
+        self.left(there).is_empty() && self.unseen(there).next().is_none()
+    }
+
     async fn delete(&self, at: &At<'_>) -> Result<Started, Failure> {
         let raid = raid(at)?;
-        let left = self.left(&raid.controllers().await?);
-        if left.is_empty() {
+        let there = raid.controllers().await?;
+        if self.is_done(&there) {
             return Ok(Started::Done);
+        }
+        let left = self.left(&there);
+        if left.is_empty() {
+            return Ok(Started::Running { job: None, restart: false });
         }
         let restart = raid.needs_restart(&self.controllers).await?;
         let job = asked(at, raid.delete(&left).await)?;
         // From here on nothing that may pass fails the step: it is asked for.
-        let is_done =
-            job.is_none() && raid.controllers().await.is_ok_and(|there| self.left(&there).is_empty());
+        let is_done = job.is_none() && raid.controllers().await.is_ok_and(|there| self.is_done(&there));
         Ok(if is_done { Started::Done } else { Started::Running { job, restart } })
     }
 }
@@ -256,9 +276,12 @@ async fn look(at: &At<'_>, job: Option<&Job>, deletes: bool) -> Result<Outcome, 
 fn open(at: &At<'_>, there: &[StorageController], deletes: bool) -> (Vec<String>, Vec<String>) {
     if deletes {
         let doomed = Doomed::of(at).unwrap_or_default();
-        let left =
-            doomed.left(there).into_iter().map(|volume| format!("volume {} is still there", volume.id));
-        return (left.collect(), doomed.controllers);
+        let left = doomed.left(there);
+        let unseen = doomed.unseen(there).map(|id| format!("controller {id} is not shown"));
+        // Who is not shown is starting: another start would not help.
+        let controllers = if left.is_empty() { Vec::new() } else { doomed.controllers.clone() };
+        let left = left.iter().map(|volume| format!("volume {} is still there", volume.id));
+        return (left.chain(unseen).collect(), controllers);
     }
     let making = Making::of(at).unwrap_or_default();
     let open = making.open(there).into_iter().map(|planned| &planned.volume);
