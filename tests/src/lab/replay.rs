@@ -16,6 +16,8 @@ use super::LabError;
 
 /// The only format of recordings there is.
 const FORMAT: u32 = 1;
+/// Sessions are in no recording; whether there are any, is.
+const SERVICE: &str = "/redfish/v1/SessionService";
 const SESSIONS: &str = "/redfish/v1/SessionService/Sessions";
 
 #[derive(Deserialize)]
@@ -110,7 +112,7 @@ async fn answer(State(answers): State<Arc<HashMap<String, Answer>>>, request: Re
             response.headers_mut().extend(answer.headers.iter().cloned());
             response
         }
-        Method::POST if path == SESSIONS && answers.contains_key(SESSIONS) => {
+        Method::POST if path == SESSIONS && answers.contains_key(SERVICE) => {
             let place =
                 [("x-auth-token", "replay"), ("location", "/redfish/v1/SessionService/Sessions/replay")];
             (StatusCode::CREATED, place, Json(json!({}))).into_response()

@@ -7,7 +7,6 @@ use std::{
     sync::LazyLock,
 };
 
-use bessemer_proto::secret::Secret;
 use regex::{Captures, Regex};
 use serde_json::Value;
 
@@ -381,6 +380,8 @@ impl Replacer {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+
+    use bessemer_proto::secret::Secret;
 
     use super::*;
 
